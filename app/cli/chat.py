@@ -37,7 +37,7 @@ examples:
   wick chat --resume
   wick chat -m smollm2-135m "Why is the sky blue?"
   wick chat -f notes.md "Sum this up in one sentence."
-  git diff | wick chat "Write a message for this commit." --no-save
+  git diff | wick chat "Write a message for this commit." --temporary
   echo "Name three rivers." | wick chat --json
 """
 
@@ -69,7 +69,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="continue the last chat, or the one with this id or title",
     )
     chats.add_argument("--list", action="store_true", help=f"list the last {LIST_FIELDS} chats")
-    chats.add_argument("--no-save", action="store_true", help="do not save this chat")
+    chats.add_argument(
+        *("--temporary", "--no-save"),
+        action="store_true",
+        help="do not save this chat; it ends with the program",
+    )
+    chats.add_argument("--persona", metavar="NAME", default="", help="begin it with this persona")
     how = parser.add_argument_group("chat settings (default: the model's)")
     how.add_argument("--system", metavar="TEXT", help="system prompt")
     for name in NUMBERS:
@@ -118,7 +123,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         model=arguments.model,
         resume=arguments.resume,
         is_list=arguments.list,
-        is_kept=not arguments.no_save,
+        is_temporary=arguments.temporary,
+        persona=arguments.persona,
         form=("lines" if arguments.stream else "json") if arguments.json else "text",
         settings=_settings(arguments),
         url=arguments.url,

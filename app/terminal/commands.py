@@ -5,33 +5,27 @@ from __future__ import annotations
 import asyncio
 import base64
 import difflib
-import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from app.conversations.exports import file_name
 from app.conversations.settings import stop_strings_to_lines
 from app.errors import ChatNotFound, InvalidMessage
 from app.models.parameters import SETTINGS, Parameter
-from app.terminal.files import check_count, read_file
+from app.terminal import chat_commands as chats
+from app.terminal import library
+from app.terminal.files import check_count, matching_files, read_file
 from app.terminal.format import (
     apply_changes,
     chat_models,
     describe_settings,
-    find_chat,
-    format_time,
-    one_line,
     resolve_model,
-    snippet,
 )
 from app.terminal.markdown import strip_control
-from app.terminal.records import ChatSummary, ExportFormat, MessageRecord, SearchHit
+from app.terminal.records import MessageRecord
 from app.terminal.repl import CommandRunner, Repl
 
 # Commands about answers: who gives them, how, and to what.
@@ -90,7 +84,7 @@ async def attach(repl: Repl, name: str) -> None:
     elif name:
         check_count(len(repl.files) + 1)
         file = await asyncio.to_thread(read_file, name)
-        repl.files.append(await repl.backend.upload(file))
+        repl.files.append(await repl.backend.upload(file, is_temporary=repl.is_temporary))
     if repl.files:
         repl.show_files()
     else:
@@ -149,7 +143,7 @@ async def set_setting(repl: Repl, text: str) -> None:
 async def _choose(repl: Repl, name: str, text: str) -> None:
     """Set one setting from text as the page's form has it; an empty text is the default."""
     await repl.choose_settings(
-        apply_changes(await repl.settings(), {name: text}, repl.longest_prompt)
+        apply_changes(await repl.own_settings(), {name: text}, repl.longest_prompt)
     )
     repl.info(f"{name} {'set' if text else 'reset to the default'}.")
 
@@ -173,123 +167,6 @@ async def _last(repl: Repl, role: str) -> MessageRecord:
     if found is None:
         raise ChatNotFound("This chat has no such message yet.")
     return found
-
-
-# Commands about chats: which one, its name, its end, a copy of it.
-
-
-MAX_CHOICES: Final = 15
-HITS: Final = 20
-PLACES: Final = 2
-"""In one chat that are shown."""
-MAX_SHOWN: Final = sys.maxsize
-
-
-async def new(repl: Repl, _: str) -> None:
-    await repl.begin(repl.model)
-    repl.info("New chat.")
-
-
-async def chats(repl: Repl, _: str) -> None:
-    found = await repl.backend.chats(MAX_CHOICES)
-    if not found:
-        raise ChatNotFound("No chats yet.")
-    room = max(repl.console.width - 24, 10)
-    options = [
-        (chat, f"{format_time(chat.updated_at):>10}  {_cut(chat.title, room)}") for chat in found
-    ]
-    current = next((chat for chat in found if chat.id == repl.chat_id), found[0])
-    chosen = await repl.prompt.choose("Choose a chat (Escape to cancel)", options, current)
-    if chosen is not None:
-        await _enter(repl, chosen)
-
-
-async def open_chat(repl: Repl, wanted: str) -> None:
-    if not wanted:
-        await chats(repl, "")
-    elif wanted.isdecimal() and 0 < int(wanted) <= len(repl.listed):
-        await _enter(repl, repl.listed[int(wanted) - 1])
-    else:
-        await _enter(repl, await find_chat(repl.backend, wanted))
-
-
-async def search(repl: Repl, words: str) -> None:
-    if not words:
-        raise InvalidMessage("Give some words to search for: /search WORDS")
-    hits = (await repl.backend.search(words))[:HITS]
-    if not hits:
-        repl.info(f"No results for “{words}”.")
-        return
-    by_chat: dict[str, list[SearchHit]] = {}
-    for hit in hits:
-        by_chat.setdefault(hit.chat_id, []).append(hit)
-    for number, found in enumerate(by_chat.values(), 1):
-        title = one_line(found[0].title)
-        repl.print(Text(f"{number:>3}  ").append(title, style="bold"))
-        for text in [text for hit in found if (text := snippet(hit)).plain != title][:PLACES]:
-            repl.console.print(Padding(text, (0, 0, 0, 5)), highlight=False)
-    repl.listed = [
-        ChatSummary(chat_id, found[0].title, "", 0) for chat_id, found in by_chat.items()
-    ]
-    repl.info("Open one with /open NUMBER.")
-
-
-async def history(repl: Repl, _: str) -> None:
-    await repl.show_history((await repl.opened()).path, MAX_SHOWN)
-
-
-async def rename(repl: Repl, title: str) -> None:
-    if not title:
-        raise InvalidMessage("A chat needs a name: /rename TITLE")
-    await repl.opened()
-    await repl.backend.rename(repl.chat_id, title)
-    repl.title = title
-    repl.info(f"Renamed to “{one_line(title)}”.")
-
-
-async def delete(repl: Repl, _: str) -> None:
-    await repl.opened()
-    deleted = repl.chat_id
-    await repl.backend.delete(deleted)
-    await repl.begin(repl.model)
-    repl.deleted = deleted
-    repl.info("Chat moved to trash; /undelete brings it back. This is a new chat.")
-
-
-async def undelete(repl: Repl, _: str) -> None:
-    if not repl.deleted:
-        raise ChatNotFound("No chat was deleted here.")
-    chat_id, repl.deleted = repl.deleted, ""
-    await repl.backend.restore(chat_id)
-    await _enter(repl, await find_chat(repl.backend, chat_id))
-
-
-async def export(repl: Repl, name: str) -> None:
-    """Export to the file of that name; without one it is called after the chat."""
-    chat = (await repl.opened()).chat
-    path = Path(name or file_name(chat.title, "md")).expanduser()
-    form: ExportFormat = "json" if path.suffix.casefold() == ".json" else "md"
-    data = await repl.backend.export(repl.chat_id, form)
-    try:
-        with path.open("xb") as file:
-            file.write(data)
-    except FileExistsError:
-        raise InvalidMessage(f"{path} already exists. Choose another name.") from None
-    except OSError as error:
-        raise InvalidMessage(f"Can't write {path}: {error.strerror}.") from error
-    repl.info(f"Exported to {path}.")
-
-
-async def _enter(repl: Repl, chat: ChatSummary) -> None:
-    opened = await repl.backend.open(chat.id)
-    await repl.switch_to(opened)
-    repl.print(Text(one_line(repl.title), style="bold"))
-    await repl.show_history(opened.path)
-
-
-def _cut(text: str, room: int) -> str:
-    text = one_line(text)
-    return text if len(text) <= room else text[: room - 1] + "…"
 
 
 # The list of all commands, and what a line means.
@@ -334,34 +211,42 @@ _SECTIONS: Final = {
     "Answers": (
         Command("model", "[NAME]", "choose a model", model),
         Command("again", "[MODEL]", "regenerate the last answer", regenerate),
-        Command("attach", "[FILE | -]", "attach a text file to your next message", attach),
         Command("edit", "", "edit and resend your last message", edit),
         Command("continue", "", "continue a cut answer", continue_answer),
+        Command("attach", "[FILE | -]", "attach a text file to your next message", attach),
         Command("thought", "", "show what the model thought before its last answer", thought),
         Command("copy", "", "copy the last answer to the clipboard", copy),
+    ),
+    "Prompts and personas": (
+        Command("prompts", "", "list saved prompts", library.prompts),
+        Command(
+            "prompt", "NAME", "put a saved prompt into your message, as does /NAME", library.insert
+        ),
+        Command("personas", "", "list personas", library.personas),
+        Command(
+            "persona", "[NAME | -]", "start a chat with a persona, or without", library.persona
+        ),
     ),
     "Chat settings": (
         Command("settings", "", "show this chat's settings", settings),
         Command("system", "[TEXT | -]", "show, set or remove the system prompt", system),
-        Command(
-            "set",
-            "NAME VALUE",
-            "change a setting; - restores the default",
-            set_setting,
-        ),
+        Command("set", "NAME VALUE", "change a setting; - restores the default", set_setting),
         Command(
             "stopwords", "[TEXT | -]", r"stop when the model writes this; \n: line break", stop
         ),
     ),
     "Chats": (
-        Command("new", "", "start a new chat", new),
-        Command("chats", "", "choose a recent chat", chats),
-        Command("open", "ID | NUMBER | last", "open a chat", open_chat),
-        Command("search", "WORDS", "search all chats", search),
-        Command("history", "", "show this whole chat", history),
-        Command("rename", "TITLE", "rename this chat", rename),
-        Command("export", "[FILE]", "export this chat to a file, .md or .json", export),
-        Command("delete", "", "move this chat to trash; /undelete brings it back", delete),
+        Command("new", "", "start another chat like this one", chats.new),
+        Command(
+            "temporary", "", "start a chat that is not saved; again: one that is", chats.temporary
+        ),
+        Command("chats", "", "choose a recent chat", chats.choose_chat),
+        Command("open", "ID | NUMBER | last", "open a chat", chats.open_chat),
+        Command("search", "WORDS", "search all chats", chats.search),
+        Command("history", "", "show this whole chat", chats.history),
+        Command("rename", "TITLE", "rename this chat", chats.rename),
+        Command("export", "[FILE]", "export this chat to a file, .md or .json", chats.export),
+        Command("delete", "", "move this chat to trash; /undelete brings it back", chats.delete),
     ),
     "Other": (
         Command("help", "", "show this list", _help),
@@ -373,7 +258,7 @@ _VALUES: Final = {name: row for name, row in SETTINGS.items() if row.is_number o
 """Settings that a command of their name sets."""
 _RUN: Final[dict[str, CommandRunner]] = {
     **{name: command.run for name, command in _SHOWN.items()},
-    "undelete": undelete,
+    "undelete": chats.undelete,
     "stop": stop,
     "regenerate": regenerate,
     "exit": _quit,
@@ -390,23 +275,47 @@ async def run_command(repl: Repl, line: str) -> None:
         await set_setting(repl, f"{name} {rest.strip()}".strip())
     elif name in _RUN:
         await _RUN[name](repl, rest.strip())
-    else:
-        near = difflib.get_close_matches(name, [*_RUN, *_VALUES], 1)
+    elif not await library.insert_if_saved(repl, name, rest.strip()):
+        names = [*_RUN, *_VALUES, *(prompt.name for prompt in repl.prompts)]
+        near = difflib.get_close_matches(name, names, 1)
         hint = f" Did you mean /{near[0]}?" if near else " /help lists them."
         repl.error(f"Unknown command /{name}.{hint}")
         repl.info("To send it as text, begin it with two slashes.")
 
 
-def completions(models: Iterable[str], text: str) -> Iterable[tuple[str, str]]:
-    """List what may complete a line that begins with a slash, and what each means."""
-    if " " not in text:
+def completions(repl: Repl, text: str) -> Iterable[tuple[str, str]]:
+    """List what may complete a line, and what each means: commands, their arguments, starters."""
+    command, space, argument = text.partition(" ")
+    if not text.startswith("/"):
+        yield from ((starter, "") for starter in repl.starters)
+    elif not space:
         yield from ((f"/{name}", command.about) for name, command in _SHOWN.items())
         yield from ((f"/{name}", _range(row)) for name, row in _VALUES.items())
-    elif text.startswith(("/model ", "/again ")):
-        command = text.partition(" ")[0]
-        yield from ((f"{command} {name}", "") for name in models)
-    elif text.startswith("/set "):
-        yield from ((f"/set {name}", _range(row)) for name, row in _VALUES.items())
+        for name, meaning in library.prompt_choices(repl):
+            if name not in _RUN and name not in _VALUES:
+                yield f"/{name}", meaning
+    elif command in _FILES:
+        yield from ((f"{command} {name}", "") for name in matching_files(argument))
+    elif choices := _ARGUMENTS.get(command):
+        yield from ((f"{command} {name}", meaning) for name, meaning in choices(repl))
+
+
+def _model_choices(repl: Repl) -> list[tuple[str, str]]:
+    return [(model.name, "") for model in chat_models(repl.models)]
+
+
+def _setting_choices(_: Repl) -> list[tuple[str, str]]:
+    return [(name, _range(row)) for name, row in _VALUES.items()]
+
+
+_FILES: Final = ("/attach", "/export")
+_ARGUMENTS: Final[dict[str, Callable[[Repl], list[tuple[str, str]]]]] = {
+    "/model": _model_choices,
+    "/again": _model_choices,
+    "/set": _setting_choices,
+    "/prompt": library.prompt_choices,
+    "/persona": library.persona_choices,
+}
 
 
 def _range(row: Parameter) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -12,6 +14,8 @@ from app.conversations.attachments import MAX_FILE_BYTES, MAX_FILES
 from app.errors import InvalidMessage
 
 STANDARD_INPUT: Final = "-"
+MAX_LISTED: Final = 500
+"""Files of a folder among which a name is completed."""
 _STANDARD_INPUT_NAME: Final = "input.txt"
 
 
@@ -23,11 +27,13 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True)
 class SentFile:
-    """A file that the server has, for one message. tokens: about how many a model is given."""
+    """A file that the server has, for one message. tokens: about how many a model is given;
+    source: the same file here."""
 
     id: int
     name: str
     tokens: int
+    source: LocalFile
 
 
 def read_files(names: Sequence[str]) -> list[LocalFile]:
@@ -60,6 +66,18 @@ def _read(name: str, place: str, file: BinaryIO) -> LocalFile:
     if len(data) > MAX_FILE_BYTES:
         raise InvalidMessage(f"{place} is too large: the limit is {MAX_FILE_BYTES >> 20} MB.")
     return LocalFile(name, data)
+
+
+def matching_files(begun: str) -> list[str]:
+    """List what a path that was begun may become; folders end with a slash."""
+    folder, slash, name = begun.rpartition("/")
+    try:
+        found = list(islice(os.scandir(Path(folder + slash or ".").expanduser()), MAX_LISTED))
+        paths = [f"{folder}{slash}{one.name}{'/' if one.is_dir() else ''}" for one in found]
+    except OSError:
+        return []
+    is_shown = [name.startswith(".") or not one.name.startswith(".") for one in found]
+    return sorted(path for path, shown in zip(paths, is_shown, strict=True) if shown)
 
 
 def describe(file: SentFile) -> str:

@@ -113,6 +113,12 @@ def one_line(text: str) -> str:
     return " ".join(strip_control(text).split())
 
 
+def cut(text: str, room: int) -> str:
+    """Put a text on one line of at most so many characters."""
+    text = one_line(text)
+    return text if len(text) <= room else text[: room - 1] + "…"
+
+
 def snippet(found: SearchHit) -> Text:
     """Put a hit on one line, with its words marked."""
     text = Text(strip_control(found.snippet).replace("\n", " ").replace("\t", " "), overflow="fold")

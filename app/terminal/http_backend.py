@@ -28,6 +28,8 @@ from app.terminal.records import (
     MessageRecord,
     ModelSummary,
     OpenChat,
+    PersonaRecord,
+    PromptRecord,
     SearchHit,
     StatusUpdate,
     TextDelta,
@@ -81,6 +83,9 @@ class HttpBackend:
 
     Every method may raise a WickError, a sentence."""
 
+    can_save = True
+    """Whether chats outlive this backend."""
+
     def __init__(self, client: httpx.AsyncClient, location: str) -> None:
         self._client = client
         self.location = location
@@ -110,12 +115,29 @@ class HttpBackend:
     async def open(self, chat_id: str) -> OpenChat:
         chat = await self._get(f"/chats/{chat_id}")
         path = await self._get(f"/chats/{chat_id}/messages")
-        return OpenChat(parse_chat(chat), [parse_message(message) for message in path["data"]])
+        messages = [parse_message(message) for message in path["data"]]
+        return OpenChat(parse_chat(chat), messages, await self._persona_of(chat))
+
+    async def _persona_of(self, chat: dict[str, Any]) -> PersonaRecord | None:
+        if not (persona_id := chat.get("persona")):
+            return None
+        with contextlib.suppress(ChatNotFound):  # deleted meanwhile
+            return parse_persona(await self._get(f"/personas/{persona_id}"))
+        return None
 
     async def begin(
-        self, text: str, model: str, chosen: ChatSettings, files: Sequence[SentFile] = ()
+        self,
+        text: str,
+        model: str,
+        chosen: ChatSettings,
+        files: Sequence[SentFile] = (),
+        persona: PersonaRecord | None = None,
+        *,
+        is_temporary: bool = False,
     ) -> AnswerRef:
-        body = {"text": text, "model": model, "settings": chosen.overrides}
+        """Begin a chat. `is_temporary`: it is kept in the server's memory alone."""
+        body: dict[str, Any] = {"text": text, "model": model, "settings": chosen.overrides}
+        body |= {"temporary": is_temporary} | ({"persona": persona.id} if persona else {})
         return await self._ask("/chats", body | _attached(files))
 
     async def submit(
@@ -124,11 +146,23 @@ class HttpBackend:
         body = {"text": text, "model": model}
         return await self._ask(f"/chats/{chat_id}/messages", body | _attached(files))
 
-    async def upload(self, file: LocalFile) -> SentFile:
-        """Send a file for a message to come."""
-        name = {"name": file.name}
-        made = (await self._send("POST", "/files", wanted=name, content=file.data)).json()
-        return SentFile(made["id"], made["name"], made["tokens"])
+    async def upload(self, file: LocalFile, *, is_temporary: bool = False) -> SentFile:
+        """Send a file for a message to come, in a chat of that kind."""
+        wanted = {"name": file.name} | ({"temporary": "true"} if is_temporary else {})
+        made = (await self._send("POST", "/files", wanted=wanted, content=file.data)).json()
+        return SentFile(made["id"], made["name"], made["tokens"], file)
+
+    async def remove_file(self, file: SentFile) -> None:
+        await self._send("DELETE", f"/files/{file.id}")
+
+    async def prompts(self) -> Sequence[PromptRecord]:
+        """List the user's saved prompts by name."""
+        found = await self._get("/prompts")
+        return [PromptRecord(one["name"], one["text"], one["blanks"]) for one in found["data"]]
+
+    async def personas(self) -> Sequence[PersonaRecord]:
+        """List the user's personas by name."""
+        return [parse_persona(one) for one in (await self._get("/personas"))["data"]]
 
     async def regenerate(self, chat_id: str, message_id: int, model: str) -> AnswerRef:
         return await self._ask(f"{_message(chat_id, message_id)}/again", {"model": model})
@@ -147,9 +181,7 @@ class HttpBackend:
         await self._send("POST", f"/chats/{chat_id}/stop")
 
     async def settings(self, chat_id: str) -> ChatSettings:
-        values = dict((await self._get(f"/chats/{chat_id}"))["settings"])
-        stop = values.pop("stop", None)
-        return ChatSettings(stop=tuple(stop) if stop else None, **values)
+        return parse_settings((await self._get(f"/chats/{chat_id}"))["settings"])
 
     async def choose_settings(self, chat_id: str, chosen: ChatSettings) -> None:
         await self._send("PATCH", f"/chats/{chat_id}", {"settings": chosen.overrides})
@@ -261,6 +293,28 @@ def parse_message(values: dict[str, Any]) -> MessageRecord:
 
 def parse_chat(chat: dict[str, Any]) -> ChatSummary:
     return ChatSummary(chat["id"], chat["title"], chat["model"], chat["updated_at"])
+
+
+def parse_settings(settings: dict[str, Any]) -> ChatSettings:
+    stop = settings.get("stop")
+    return ChatSettings(**settings | {"stop": tuple(stop) if stop else None})
+
+
+def parse_persona(persona: dict[str, Any]) -> PersonaRecord:
+    settings = dict(persona["settings"])
+    instructions = persona["instructions"]
+    if instructions:
+        settings["system_prompt"] = instructions
+    return PersonaRecord(
+        id=persona["id"],
+        name=persona["name"],
+        emoji=persona["emoji"],
+        instructions=instructions,
+        greeting=persona["greeting"],
+        model=persona["model"] or "",
+        settings=parse_settings(settings),
+        starters=persona["starters"],
+    )
 
 
 def parse_hit(hit: dict[str, Any]) -> SearchHit:

@@ -51,9 +51,12 @@ def without_echo() -> Iterator[None]:
 T = TypeVar("T")
 MARK: Final = "› "
 QUOTES: Final = '"""'
+HINT: Final = "Ask anything, or /help"
+TEMPORARY_HINT: Final = "Temporary chat: ask anything, or /help"
 _STYLE: Final = Style.from_dict(
     {
         "mark": "bold ansicyan",
+        "blank": "ansicyan",
         "placeholder": "ansibrightblack",
         "completion-menu.completion": "bg:default fg:default",
         "completion-menu.completion.current": "reverse",
@@ -65,25 +68,27 @@ _STYLE: Final = Style.from_dict(
     }
 )
 CompletionSource = Callable[[str], Iterable[tuple[str, str]]]
-"""What may follow the text before the cursor: whole texts, each with what it means."""
+"""What the text before the cursor may become: whole texts, each with what it means."""
 
 
 class InputPrompt:
     """Prompt of a conversation.
 
     `history`: the file that keeps what was typed, None for none; `words`: for completion.
+    `is_temporary`: what is typed belongs to a temporary chat, and is written nowhere.
     """
 
     def __init__(self, history: Path | None, words: CompletionSource) -> None:
+        self.is_temporary = False
         self._session: PromptSession[str] = PromptSession(
             [("class:mark", MARK)],
             multiline=True,
             prompt_continuation=" " * len(MARK),
-            history=_kept(history),
-            completer=_CommandCompleter(words),
+            history=self._history(history),
+            completer=_Completer(words),
             complete_while_typing=Condition(self._is_command),
             key_bindings=_bindings(),
-            placeholder=[("class:placeholder", "Ask anything, or /help")],
+            placeholder=self._placeholder,
             style=_STYLE,
             reserve_space_for_menu=6,
             include_default_pygments_style=False,
@@ -96,6 +101,20 @@ class InputPrompt:
         """
         typed = await self._session.prompt_async(default=text, set_exception_handler=False)
         return unwrapped(typed)
+
+    async def read_blank(self, name: str) -> str:
+        """Read what goes into a blank of a saved prompt; nothing is an answer, too.
+
+        Raises EOFError for Ctrl-D, KeyboardInterrupt for Ctrl-C on an empty line.
+        """
+        session: PromptSession[str] = PromptSession(
+            [("class:blank", f"{name}: ")],
+            multiline=True,
+            prompt_continuation="  ",
+            key_bindings=_bindings(is_optional=True),
+            style=_STYLE,
+        )
+        return unwrapped(await session.prompt_async(set_exception_handler=False))
 
     async def choose(
         self, message: str, options: Sequence[tuple[T, AnyFormattedText]], default: T
@@ -125,6 +144,21 @@ class InputPrompt:
         except KeyboardInterrupt:
             return None
 
+    def _placeholder(self) -> AnyFormattedText:
+        return [("class:placeholder", TEMPORARY_HINT if self.is_temporary else HINT)]
+
+    def _history(self, path: Path | None) -> History:
+        """Open the history in a file; one that ends with this prompt where there can be none."""
+        if path is None:
+            return InMemoryHistory()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.touch(mode=0o600)
+            path.chmod(0o600)
+        except OSError:  # a folder that cannot be written: the chat goes on without
+            return InMemoryHistory()
+        return _DiscreetHistory(path, lambda: self.is_temporary)
+
     def _is_command(self) -> bool:
         text = self._session.default_buffer.text
         return text.startswith("/") and "\n" not in text
@@ -132,32 +166,36 @@ class InputPrompt:
 
 def is_open(text: str) -> bool:
     """Tell whether Enter begins a line: after a backslash, or within three quotation marks."""
-    if text.lstrip().startswith(QUOTES):
+    if _is_quoted(text):
         return not text.strip().endswith(QUOTES) or text.strip() == QUOTES
     return text.endswith("\\")
 
 
 def unwrapped(text: str) -> str:
-    """Remove the marks that only served to begin lines."""
-    stripped = text.strip()
-    if stripped.startswith(QUOTES):
-        return stripped.removeprefix(QUOTES).removesuffix(QUOTES).strip("\n")
-    return text.replace("\\\n", "\n")
+    """Remove the quotation marks that only served to begin lines."""
+    if not _is_quoted(text):
+        return text
+    return text.strip().removeprefix(QUOTES).removesuffix(QUOTES).strip("\n")
 
 
-def _kept(path: Path | None) -> History:
-    if path is None:
-        return InMemoryHistory()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.touch(mode=0o600)
-        path.chmod(0o600)
-    except OSError:  # a folder that cannot be written: the chat goes on without
-        return InMemoryHistory()
-    return FileHistory(path)
+def _is_quoted(text: str) -> bool:
+    return text.lstrip().startswith(QUOTES)
 
 
-def _bindings() -> KeyBindings:
+class _DiscreetHistory(FileHistory):
+    """History in a file, which gets nothing that is entered while `is_paused`."""
+
+    def __init__(self, path: Path, is_paused: Callable[[], bool]) -> None:
+        super().__init__(path)
+        self._is_paused = is_paused
+
+    def store_string(self, string: str) -> None:
+        if not self._is_paused():
+            super().store_string(string)
+
+
+def _bindings(*, is_optional: bool = False) -> KeyBindings:
+    """Bind the keys of a line; `is_optional`: an empty one may be entered."""
     bindings = KeyBindings()
 
     @bindings.add("enter", filter=~is_done)
@@ -166,8 +204,10 @@ def _bindings() -> KeyBindings:
         if buffer.complete_state and buffer.complete_state.current_completion:
             buffer.complete_state = None
         elif is_open(buffer.document.text_before_cursor):
+            if not _is_quoted(buffer.text):
+                buffer.delete_before_cursor()  # the backslash
             buffer.insert_text("\n")
-        elif buffer.text.strip():
+        elif buffer.text.strip() or is_optional:
             buffer.validate_and_handle()
 
     @bindings.add("escape", "enter")
@@ -189,7 +229,7 @@ def _bindings() -> KeyBindings:
     return bindings
 
 
-class _CommandCompleter(Completer):
+class _Completer(Completer):
     def __init__(self, words: CompletionSource) -> None:
         self._words = words
 
@@ -197,10 +237,10 @@ class _CommandCompleter(Completer):
         self, document: Document, complete_event: CompleteEvent
     ) -> Iterable[Completion]:
         text = document.text_before_cursor
-        if not text.startswith("/") or "\n" in document.text:
+        if "\n" in document.text:
             return
         for whole, meaning in self._words(text):
-            if whole.startswith(text) and whole != text:
+            if whole.casefold().startswith(text.casefold()) and whole != text:
                 start = text.rfind(" ") + 1
                 yield Completion(
                     whole[start:], start_position=start - len(text), display_meta=meaning

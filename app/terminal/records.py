@@ -12,6 +12,7 @@ from app.conversations.answer_state import (
     describe_ending,
     status_line,
 )
+from app.conversations.settings import ChatSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +68,40 @@ class MessageRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptRecord:
+    """Saved prompt. `blanks`: the names of those in its text."""
+
+    name: str
+    text: str
+    blanks: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PersonaRecord:
+    """Persona. `settings`: with which its chats begin, its instructions among them; model: empty
+    for any."""
+
+    id: int
+    name: str
+    emoji: str
+    instructions: str
+    greeting: str
+    model: str
+    settings: ChatSettings
+    starters: Sequence[str]
+
+    @property
+    def title(self) -> str:
+        return f"{self.emoji} {self.name}".strip()
+
+
+@dataclass(frozen=True, slots=True)
 class OpenChat:
-    """A chat with the path that it shows, oldest first."""
+    """A chat with the path that it shows, oldest first, and the persona it began with."""
 
     chat: ChatSummary
     path: Sequence[MessageRecord]
+    persona: PersonaRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)

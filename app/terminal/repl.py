@@ -26,6 +26,8 @@ from app.terminal.records import (
     MessageRecord,
     ModelSummary,
     OpenChat,
+    PersonaRecord,
+    PromptRecord,
     answer_stats,
     dropped_note,
     ending_note,
@@ -35,6 +37,7 @@ from app.terminal.screen import PlainScreen, Screen, TerminalScreen
 
 HISTORY_SHOWN: Final = 4
 """Messages of a chat that are shown when it is opened."""
+TEMPORARY: Final = "This chat is temporary: it is not saved, and ends when you leave it."
 CommandRunner = Callable[["Repl", str], Awaitable[None]]
 
 
@@ -43,28 +46,31 @@ class Repl:
     """State of a conversation.
 
     `listed`: the chats that were listed last, to be named by number; files: those that go with the
-    next message; created_chats: those in which
-    something was asked here; chat_id: empty until a new chat has begun, and then `overrides` are
-    its settings, `defaults` at first.
+    next message; chat_id: empty until a new chat has begun, and then `overrides` are its settings,
+    `defaults` at first, over those of its `persona`; is_temporary: this chat is kept in memory
+    alone, and ends when another begins.
     """
 
     backend: HttpBackend
     console: Console
     prompt: InputPrompt
     longest_prompt: int
-    is_kept: bool = True
+    is_temporary: bool = False
     chat_id: str = ""
     defaults: ChatSettings = field(default_factory=ChatSettings)
     overrides: ChatSettings = field(default_factory=ChatSettings)
     model: str = ""
+    usual_model: str = ""
+    persona: PersonaRecord | None = None
     title: str = ""
     draft: str = ""
     files: list[SentFile] = field(default_factory=list)
     deleted: str = ""
     is_over: bool = False
     models: Sequence[ModelSummary] = ()
+    prompts: Sequence[PromptRecord] = ()
+    personas: Sequence[PersonaRecord] = ()
     listed: Sequence[ChatSummary] = ()
-    created_chats: set[str] = field(default_factory=set)
 
     async def run(self, run_command: CommandRunner, path: Sequence[MessageRecord] = ()) -> None:
         """Read and answer until the user leaves; `path`: the messages so far.
@@ -96,12 +102,14 @@ class Repl:
             if self.chat_id:
                 ref = await self.backend.submit(self.chat_id, text, self.model, self.files)
             else:
-                ref = await self.backend.begin(text, self.model, self.overrides, self.files)
+                ref = await self.backend.begin(
+                    *(text, self.model, self.overrides, self.files, self.persona),
+                    is_temporary=self.is_temporary,
+                )
         except WickError:
             self.draft = text  # nothing was saved: it is not lost
             raise
         self.chat_id, self.files = ref.chat_id, []
-        self.created_chats.add(ref.chat_id)
         await self.answer(ref)
 
     async def answer(self, ref: AnswerRef, start: int = 0) -> None:
@@ -125,14 +133,64 @@ class Repl:
                 self.info(line)
         self.console.print()
 
-    async def begin(self, model: str = "") -> None:
-        """Begin a new chat."""
-        self.models = await self.backend.models()
-        self.model = resolve_model(self.models, model)
+    async def begin(self, model: str = "", *, is_temporary: bool | None = None) -> None:
+        """Begin a new chat like this one: with its persona, and temporary as it is unless said."""
+        models = await self.backend.models()
+        self.model = resolve_model(models, model)
+        await self._leave(is_temporary=self.is_temporary if is_temporary is None else is_temporary)
+        self.models = models
         self.chat_id, self.title, self.overrides = "", "", self.defaults
+        await self.load_library()
+
+    async def begin_with(self, persona: PersonaRecord | None, model: str = "") -> None:
+        """Begin a new chat with a persona, or without one.
+
+        Unless a model is named, that of the persona answers, else the one before that came.
+        """
+        if self.persona is None or not self.persona.model:
+            self.usual_model = self.model
+        self.models = await self.backend.models()
+        self.persona = persona
+        own = persona.model if persona else ""
+        if own and not model and not any(found.name == own for found in self.models):
+            self.info(f"{own} is not installed.")
+            own = ""
+        await self.begin(model or own or self.usual_model)
+
+    async def load_library(self) -> None:
+        """Get what may be completed; servers and keys that give none of it do not matter."""
+        with contextlib.suppress(WickError):
+            self.prompts = await self.backend.prompts()
+            self.personas = await self.backend.personas()
+
+    async def leave(self) -> None:
+        """Leave this chat for good; a temporary one ends."""
+        await self._leave(is_temporary=self.is_temporary)
+
+    async def _leave(self, *, is_temporary: bool) -> None:
+        """End a temporary chat, and take files that were not sent yet along to the next chat."""
+        if self.is_temporary and self.chat_id:
+            with contextlib.suppress(ChatNotFound):  # with its server
+                await self.backend.delete_permanently(self.chat_id)
+            self.chat_id = ""
+            self.info("The temporary chat has ended.")
+        if is_temporary != self.is_temporary:
+            for file in self.files:
+                await self.backend.remove_file(file)
+            sources, self.files = [file.source for file in self.files], []
+            for source in sources:
+                self.files.append(await self.backend.upload(source, is_temporary=is_temporary))
+        self.is_temporary = self.prompt.is_temporary = is_temporary
 
     async def settings(self) -> ChatSettings:
-        """Get the settings chosen for this chat."""
+        """Get the settings of this chat: of one that has not begun, those it will begin with."""
+        if self.chat_id:
+            return await self.backend.settings(self.chat_id)
+        usual = self.persona.settings.overrides if self.persona else {}
+        return ChatSettings(**{**usual, **self.overrides.overrides})
+
+    async def own_settings(self) -> ChatSettings:
+        """Get the settings that were chosen for this chat itself."""
         return await self.backend.settings(self.chat_id) if self.chat_id else self.overrides
 
     async def choose_settings(self, chosen: ChatSettings) -> None:
@@ -149,7 +207,11 @@ class Repl:
     async def switch_to(self, opened: OpenChat) -> None:
         """Go on with a chat; `opened` is shown by `show_history`."""
         self.models = await self.backend.models()
+        if opened.chat.id != self.chat_id:
+            await self._leave(is_temporary=False)
         self.chat_id, self.title = opened.chat.id, opened.chat.title
+        self.persona = opened.persona
+        await self.load_library()
         there = any(model.name == opened.chat.model for model in self.models)
         self.model = resolve_model(self.models, opened.chat.model if there else "")
         if not there:
@@ -186,13 +248,36 @@ class Repl:
 
     def _greet(self) -> None:
         where = f" at {self.backend.location}" if self.backend.location else ""
-        about = f" · {one_line(self.title)}" if self.title else ""
-        head = Text(f"Wick {app.__version__}{where} · {self.model}{about}", style="bold")
-        self.console.print(head, no_wrap=True, overflow="ellipsis", highlight=False)
-        kept = "" if self.is_kept else " This chat is not saved."
+        parts = [f"Wick {app.__version__}{where}", self.model]
+        parts += [one_line(self.persona.title)] if self.persona else []
+        self.print(Text(" · ".join(parts), style="bold"))
+        if self.title:
+            title = Text(one_line(self.title), style="bold")
+            self.console.print(title, no_wrap=True, overflow="ellipsis", highlight=False)
         self.warn_if_remote()
         self.show_files()
-        self.info(f"Enter sends, Alt-Enter starts a new line, /help lists commands.{kept}")
+        self.info("Enter sends, Alt-Enter starts a new line, /help lists commands.")
+        if self.is_temporary:
+            self.info(TEMPORARY)
+        self.introduce()
+
+    def introduce(self) -> None:
+        """Show how the persona of a new chat greets, and what one could begin with."""
+        if self.persona is None or self.chat_id:
+            return
+        if self.persona.greeting:
+            self.console.print()
+            self._show(self.persona.greeting)
+            self.console.print()
+        if self.starters:
+            self.info("To begin with one of these, press Tab:")
+        for starter in self.starters:
+            self.info(f"{' ' * len(MARK)}{one_line(starter)}")
+
+    @property
+    def starters(self) -> Sequence[str]:
+        """Suggestions of the persona, while the chat is empty."""
+        return () if self.persona is None or self.chat_id else self.persona.starters
 
     def warn_if_remote(self) -> None:
         """Say where the messages go, when they do not stay with Wick."""

@@ -7,7 +7,7 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -28,12 +28,13 @@ from app.local_server import CHAT_COMMAND, acquire_or_discover, tls_context
 from app.temp_folders import scratch
 from app.terminal.answer_display import show
 from app.terminal.files import LocalFile
-from app.terminal.format import apply_changes, chat_models, chats_table, find_chat, resolve_model
+from app.terminal.format import apply_changes, chats_table, find_chat, resolve_model
 from app.terminal.http_backend import HttpBackend, connect, connect_private
 from app.terminal.markdown import strip_control
 from app.terminal.records import (
     MessageRecord,
     OpenChat,
+    PersonaRecord,
     answer_stats,
     dropped_note,
     ending_note,
@@ -64,15 +65,17 @@ async def open_backend(
 ) -> AsyncIterator[HttpBackend]:
     """Connect to the named server, else the one that owns the data folder, else a private one.
 
-    Raises DataFolderInUse while another `wick chat` works alone on the same data folder.
+    While another `wick chat` works alone on the same data folder, a temporary chat has a private
+    server with a temporary folder. Raises DataFolderInUse for any other then.
     """
-    url, key, trust = options.url, options.key, None
+    url, key, trust, is_owned = options.url, options.key, None, False
     async with AsyncExitStack() as stack:
         own = stack.enter_context(ExitStack())
         try:
             owner = None if url else await acquire_or_discover(settings.data_dir, CHAT_COMMAND, own)
+            is_owned = owner is None
         except DataFolderInUse:
-            if options.is_kept:
+            if not options.is_temporary:
                 raise
         else:
             if owner is not None:
@@ -81,15 +84,16 @@ async def open_backend(
         if url:
             yield await stack.enter_async_context(connect(url, key, trust))
             return
-        if options.is_kept:
+        if is_owned:
             _log_to(settings.data_dir / LOG)
         else:
-            own.close()
             folder = stack.enter_context(scratch("wick-chat-"))
             settings = replace(settings, data_dir=folder)
             logging.getLogger().addHandler(logging.NullHandler())
         server = await stack.enter_async_context(open_server(settings))
-        yield await stack.enter_async_context(connect_private(server.url, server.secret))
+        backend = await stack.enter_async_context(connect_private(server.url, server.secret))
+        backend.can_save = is_owned
+        yield backend
 
 
 def _log_to(path: Path) -> None:
@@ -113,14 +117,15 @@ class ChatOptions:
     """Options of `wick chat`.
 
     `resume`: `last`, an id or a title, None for a new chat; settings: fields as text; files: for
-    the first message.
+    the first message; persona: the name of that of a new chat.
     """
 
     question: str = ""
     model: str = ""
     resume: str | None = None
     is_list: bool = False
-    is_kept: bool = True
+    is_temporary: bool = False
+    persona: str = ""
     form: Literal["text", "json", "lines"] = "text"
     settings: Mapping[str, str] = field(default_factory=dict)
     url: str = ""
@@ -172,21 +177,25 @@ async def _list(backend: HttpBackend, options: ChatOptions) -> int:
 
 async def _answer_once(backend: HttpBackend, options: ChatOptions, settings: Settings) -> int:
     opened = await _resumed(backend, options)
+    persona = await _persona(backend, options)
     models = await backend.models()
-    default = opened.chat.model if opened else ""
+    default = opened.chat.model if opened else persona.model if persona else ""
     default = default if any(model.name == default for model in models) else ""
     model = resolve_model(models, options.model or default)
     chosen = await _choose_chat(backend, opened, options, settings)
-    files = [await backend.upload(file) for file in options.files]
+    is_temporary = options.is_temporary
+    files = [await backend.upload(file, is_temporary=is_temporary) for file in options.files]
     if opened:
         ref = await backend.submit(opened.chat.id, options.question, model, files)
     else:
-        ref = await backend.begin(options.question, model, chosen, files)
+        ref = await backend.begin(
+            *(options.question, model, chosen, files, persona), is_temporary=is_temporary
+        )
     try:
-        return await OneShot(backend, options.form, options.is_kept).run(ref)
+        return await OneShot(backend, options.form, is_temporary).run(ref)
     finally:
-        if not options.is_kept:
-            await _erase(backend, ref.chat_id)
+        if is_temporary:
+            await _erase(backend.delete_permanently(ref.chat_id))
 
 
 async def _run_repl(backend: HttpBackend, options: ChatOptions, settings: Settings) -> int:
@@ -195,11 +204,8 @@ async def _run_repl(backend: HttpBackend, options: ChatOptions, settings: Settin
     from app.terminal.repl import Repl
 
     opened = await _resumed(backend, options)
-    history = settings.terminal_history if options.is_kept else None
-    prompt = InputPrompt(
-        history, lambda text: completions([m.name for m in chat_models(repl.models)], text)
-    )
-    repl = Repl(backend, Console(), prompt, settings.message_chars, options.is_kept)
+    prompt = InputPrompt(settings.terminal_history, lambda text: completions(repl, text))
+    repl = Repl(backend, Console(), prompt, settings.message_chars, options.is_temporary)
     chosen = await _choose_chat(backend, opened, options, settings)
     if opened:
         await repl.switch_to(opened)
@@ -207,24 +213,33 @@ async def _run_repl(backend: HttpBackend, options: ChatOptions, settings: Settin
             repl.model = resolve_model(repl.models, options.model)
     else:
         repl.defaults = chosen
-        await repl.begin(options.model)
-    repl.files = [await backend.upload(file) for file in options.files]
+        await repl.begin_with(await _persona(backend, options), options.model)
+    repl.files = [
+        await backend.upload(file, is_temporary=repl.is_temporary) for file in options.files
+    ]
     try:
         with without_echo():
             await repl.run(run_command, opened.path if opened else ())
     finally:
-        if not options.is_kept:
-            for chat_id in repl.created_chats:
-                await _erase(backend, chat_id)
+        await _erase(repl.leave())
     return 0
 
 
 async def _resumed(backend: HttpBackend, options: ChatOptions) -> OpenChat | None:
     if options.resume is None:
         return None
-    if not options.is_kept:
-        raise ConfigError("--no-save is for new chats: leave out that or --resume.")
+    for option, is_given in (("--temporary", options.is_temporary), ("--persona", options.persona)):
+        if is_given:
+            raise ConfigError(f"{option} is for new chats: leave out that or --resume.")
     return await backend.open((await find_chat(backend, options.resume)).id)
+
+
+async def _persona(backend: HttpBackend, options: ChatOptions) -> PersonaRecord | None:
+    if not options.persona:
+        return None
+    from app.terminal.library import find_persona
+
+    return find_persona(await backend.personas(), options.persona)
 
 
 async def _choose_chat(
@@ -238,9 +253,9 @@ async def _choose_chat(
     return new
 
 
-async def _erase(backend: HttpBackend, chat_id: str) -> None:
+async def _erase(erasing: Awaitable[None]) -> None:
     try:
-        await backend.delete_permanently(chat_id)
+        await erasing
     except WickError as error:
         Console(stderr=True).print(f"wick: {error}", markup=False, highlight=False)
 
@@ -257,7 +272,7 @@ class OneShot:
 
     backend: HttpBackend
     form: str
-    is_kept: bool
+    is_temporary: bool
 
     async def run(self, ref: AnswerRef) -> int:
         """Show the answer; return the exit code."""
@@ -280,7 +295,7 @@ class OneShot:
 
     def _report(self, chat_id: str, answer: MessageRecord) -> None:
         if self.form != "text":
-            kept = to_dict(chat_id if self.is_kept else None, answer)
+            kept = to_dict(None if self.is_temporary else chat_id, answer)
             write_json({"type": "end", **kept} if self.form == "lines" else kept)
         notes = Console(stderr=True)
         if answer.status != "done":

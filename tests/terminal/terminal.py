@@ -21,6 +21,7 @@ from tests.patience import PATIENCE
 POLL = 0.05
 COMMAND = [sys.executable, "-m", "app", "chat"]
 READY = "› Ask anything, or /help"
+TEMPORARY = "› Temporary chat: ask anything, or /help"
 
 
 class Terminal:
@@ -58,9 +59,9 @@ class Terminal:
         """Wait until the screen has these words; all that it has."""
         return self.until(lambda text: words in text, words)
 
-    def is_ready(self) -> str:
+    def is_ready(self, prompt: str = READY) -> str:
         """Wait until the prompt is there, the last thing on the screen."""
-        return self.until(lambda text: text.endswith(READY), READY)
+        return self.until(lambda text: text.endswith(prompt), prompt)
 
     def until(self, condition: Callable[[str], bool], what: str) -> str:
         deadline = time.monotonic() + PATIENCE

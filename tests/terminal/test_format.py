@@ -10,7 +10,6 @@ import pytest
 
 from app.conversations.settings import ChatSettings
 from app.errors import InvalidSettings, ModelNotFound, WrongModelKind
-from app.terminal.commands import completions
 from app.terminal.format import (
     apply_changes,
     chat_models,
@@ -34,7 +33,7 @@ from app.terminal.repl import is_command
     [
         ("a", False, "a"),
         ("a\\", True, "a\\"),
-        ("a\\\nb", False, "a\nb"),
+        ("a\\\nb", False, "a\\\nb"),
         ('"""', True, ""),
         ('"""a\nb', True, "a\nb"),
         ('"""a\nb"""', False, "a\nb"),
@@ -87,12 +86,6 @@ def test_a_model_for_search_is_no_model_for_chats() -> None:
         resolve_model(models, "w")
     with pytest.raises(ModelNotFound, match="No model installed yet"):
         resolve_model(models[:1], "")
-
-
-def test_commands_and_models_are_completed() -> None:
-    assert ("/temperature", "The temperature, from 0 to 5") in list(completions(["a"], "/te"))
-    assert list(completions(["a", "b"], "/model ")) == [("/model a", ""), ("/model b", "")]
-    assert list(completions(["a"], "/rename ")) == []
 
 
 def test_times_of_today_are_hours_and_others_are_dates() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.terminal.conftest import Open
-from tests.terminal.terminal import READY, Terminal, piped
+from tests.terminal.terminal import READY, TEMPORARY, Terminal, piped
 
 
 def rows(folder: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:
@@ -159,19 +159,69 @@ def test_text_typed_during_an_answer_waits_for_the_prompt(
     assert "the next one" not in user.is_ready()
 
 
-def test_a_narrow_terminal_without_colours_and_an_unsaved_chat(
+def files_with(folder: Path, text: str) -> list[Path]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in files if text.encode() in path.read_bytes()]
+
+
+def test_a_narrow_terminal_without_colours_and_a_temporary_chat(
     terminal: Open, environ: dict[str, str], tmp_path: Path
 ) -> None:
     user = terminal({**environ, "NO_COLOR": "1"}, "--no-save", width=40)
-    assert "This chat is not saved." in user.is_ready().replace("\n", " ")
+    assert "it is not saved, and ends when" in user.is_ready(TEMPORARY).replace("\n", " ")
     user.enter("secret")
     user.until(lambda text: "30 tokens" in text, "the answer")
+    user.is_ready(TEMPORARY)
+    user.type("\x04")
+    assert user.ends() == 0
+    assert files_with(tmp_path / "data", "secret") == []
+
+
+def test_a_chat_becomes_temporary_and_back(
+    terminal: Open, environ: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "notes.md").write_text("secret geese")
+    user = terminal(environ, "-f", "notes.md")
+    user.is_ready()
+    user.enter("/temporary")
+    user.is_ready(TEMPORARY)
+    user.enter("secret question")
+    user.until(lambda text: "30 tokens" in text, "the answer")
+    user.is_ready(TEMPORARY)
+    user.enter("/export")
+    user.sees("Temporary chats can't be exported.")
+    user.is_ready(TEMPORARY)
+    user.enter("/new")
+    text = user.sees("New temporary chat.")
+    assert "The temporary chat has ended." in text
+    user.is_ready(TEMPORARY)
+    user.type("\x1b[A\x1b[A\x1b[A")  # /new, /export, and what was asked before
+    user.until(lambda text: text.endswith("› secret question"), "the question again")
+    user.type("\r")
+    user.until(lambda text: text.count("30 tokens") == 2, "the other answer")
+    user.is_ready(TEMPORARY)
+    user.enter("/temporary")
+    user.sees("New chat. It is saved.")
+    user.is_ready()
+    user.enter("saved question")
+    user.until(lambda text: text.count("30 tokens") == 3, "the third answer")
     user.is_ready()
     user.type("\x04")
     assert user.ends() == 0
-    assert b"secret" not in b"".join(
-        path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file()
-    )
+    assert rows(tmp_path, "SELECT text FROM messages WHERE role = 'user'") == [("saved question",)]
+    assert files_with(tmp_path / "data", "secret question") == []
+    assert "saved question" in (tmp_path / "data/chat_history").read_text()
+
+
+def test_a_pasted_line_keeps_its_backslash(
+    terminal: Open, environ: dict[str, str], tmp_path: Path
+) -> None:
+    user = terminal(environ)
+    user.is_ready()
+    user.type("\x1b[200~curl \\\r  --head\x1b[201~\\\rtyped\r")
+    answered(user, 1)
+    (asked,) = rows(tmp_path, "SELECT text FROM messages WHERE role = 'user'")
+    assert asked == ("curl \\\n  --head\ntyped",)
 
 
 def test_only_one_wick_chat_owns_the_data_folder(
@@ -183,6 +233,11 @@ def test_only_one_wick_chat_owns_the_data_folder(
     assert other.returncode == 1
     assert "in use by “wick chat” (process" in other.stderr
     assert len(other.stderr.splitlines()) == 1
-    without = piped(environ, "--no-save", "a question", folder=tmp_path)
+    without = piped(environ, "--temporary", "a question", folder=tmp_path)
     assert without.returncode == 0, without.stderr
+    alone = terminal(environ, "--temporary")
+    alone.is_ready(TEMPORARY)
+    alone.enter("/temporary")
+    alone.sees("Nothing can be saved here")
+    alone.is_ready(TEMPORARY)
     assert READY in user.text

@@ -23,7 +23,9 @@ from app.api.chats.schemas import (
     settings_object,
 )
 from app.conversations.chats import new_chat_id
+from app.conversations.personas import settings_of
 from app.conversations.search import split_highlights
+from app.conversations.settings import ChatSettings
 from app.db.chats import Chat, Cursor, ListName
 from app.db.search import SearchQuery, words_of
 from app.errors import ApiError
@@ -73,8 +75,10 @@ async def create() -> Response:
     usual = next(filter(None, begun_with), "")
     model = body.model or usual or await messages.model_for(before)
     context.answers.resolve_settings(model)  # nothing is kept for a model that is not there
-    if body.settings is not None and before is None:
-        chosen = body.settings.overrides()
+    chosen = ChatSettings() if body.settings is None else body.settings.overrides()
+    if body.temporary and persona is not None:  # what is in memory has no personas
+        chosen = ChatSettings(**{**settings_of(persona).overrides, **chosen.overrides})
+    if chosen.overrides and before is None:
         await services_of(chat_id).chats.choose_settings(user_id, chat_id, chosen)
     made = await messages.submit_prompt(
         *(chat_id, body.text, model, body.client_id, body.attachments, body.persona),
@@ -156,9 +160,11 @@ async def stop(chat_id: str) -> Response:
 
 
 async def get_settings(chat: Chat) -> ChatObject:
-    """Make the object of a chat with its settings."""
+    """Make the object of a chat with its settings and its persona."""
     context = server_context()
     found = chat_object(chat, context.hub.running_chats(chat.user_id))
+    persona = await context.personas.of_chat(chat.user_id, chat.id)
+    found.persona = None if persona is None else persona.id
     found.settings = settings_object(
         await services_of(chat.id).chats.settings(chat.user_id, chat.id)
     )

@@ -39,7 +39,8 @@ class SettingsObject(SettingsParameters, kw_only=True):
 
 class ChatObject(msgspec.Struct, kw_only=True):
     """Times in seconds since 1970, null where it is not so; answering: it is being answered;
-    temporary: it is kept in memory alone; folder: the id of that it is in."""
+    temporary: it is kept in memory alone; folder: the id of that it is in; persona: the id of that
+    it began with, while there is one."""
 
     id: ChatId
     title: str
@@ -53,6 +54,7 @@ class ChatObject(msgspec.Struct, kw_only=True):
     answering: bool
     temporary: bool
     folder: int | None
+    persona: int | UnsetType | None = UNSET
     settings: SettingsObject | UnsetType = UNSET
     object: Literal["chat"] = "chat"
 
@@ -140,8 +142,7 @@ class NewChat(msgspec.Struct, kw_only=True):
     """A chat begins with its first message. model: null takes the default one. attachments: ids of
     files that no message has. temporary: it is kept in memory alone, in no list and no search, and
     ends when it is deleted, when the server ends, or an hour after its last request; its files are
-    uploaded as temporary ones. persona: the id of one whose settings and model the chat gets; a
-    temporary one gets its model alone."""
+    uploaded as temporary ones. persona: the id of one whose settings and model the chat gets."""
 
     text: Text
     model: str | None = None

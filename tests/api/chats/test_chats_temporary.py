@@ -103,3 +103,19 @@ async def test_a_temporary_chat_ends_when_it_is_deleted(server: Server) -> None:
         assert (await http.get(address)).status_code == 404
         again = await begin(http, MARKER, temporary=True, settings={"max_tokens": 2})
         assert (await followed(http, again))["status"] == "done"
+
+
+async def test_a_temporary_chat_gets_the_settings_of_its_persona(server: Server) -> None:
+    pirate = {"name": "Pirate", "instructions": "Talk like a pirate.", "settings": {"top_k": 3}}
+    async with httpx.AsyncClient(base_url=server.origin, timeout=60) as http:
+        persona = (await http.post("/api/v1/personas", json=pirate)).json()["id"]
+        few = {"persona": persona, "settings": {"max_tokens": 2, "seed": 1}}
+        for is_temporary in (True, False):
+            made = await begin(http, "Hello", temporary=is_temporary, **few)
+            await followed(http, made)
+            chat = (await http.get(f"{CHATS}/{made['chat']['id']}")).json()
+            assert chat["settings"]["system_prompt"] == "Talk like a pirate."
+            assert (chat["settings"]["top_k"], chat["settings"]["max_tokens"]) == (3, 2)
+            assert chat["persona"] == (None if is_temporary else persona)
+        await http.delete(f"/api/v1/personas/{persona}")
+        assert (await http.get(f"{CHATS}/{made['chat']['id']}")).json()["persona"] is None

@@ -68,6 +68,8 @@ class Settings:
     tls_key: Path | None = None
     data_dir: Path = Path(platformdirs.user_data_dir("wick", appauthor=False))
     models_dir: Path = Path()
+    backup_dir: Path | None = None
+    backups_kept: int = 7
     default_model: str = "smollm2-135m"
     auto_pull: bool = True
     measure_engines: bool = True
@@ -330,6 +332,8 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "tls_key": _path,
     "data_dir": _path,
     "models_dir": _path,
+    "backup_dir": _path,
+    "backups_kept": _number(1, 1000),
     "default_model": _text,
     "auto_pull": _bool,
     "measure_engines": _bool,

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
+from app.backup.schedule import BackupSchedule
 from app.config import Settings
 from app.conversations.attachments import Attachments
 from app.conversations.chat_services import ChatServices
@@ -87,6 +88,7 @@ class Services:
         self.folders = Folders(db, self.hub)
         self.trash = Trash(db, self.pool, self.hub)
         self.exports = Exports(db, self.pictures.files)
+        self.backups = BackupSchedule(settings, self.hub.models_changed)
 
     def _chat_services(
         self, db: Database, pictures: Pictures, titles: TitleMode, *, are_temporary: bool = False
@@ -152,6 +154,8 @@ class Services:
             "temporary chats": self.temporary.run,
             "pictures": self.pictures.run,
         }
+        if self.settings.backup_dir is not None:
+            jobs["backups"] = self.backups.run
         if self.settings.measure_engines:
             meter = EngineMeter(self.store, self.pool, self._engine_changed)
             self.pulls.listeners.append(meter.models_changed)

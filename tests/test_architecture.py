@@ -35,7 +35,10 @@ ALLOWED = {
         *("audit", "errors", "config", "background", "disk_reserve"),
         *("inference", "db", "media", "models"),
     },
-    "services": {"config", "disk_reserve", "conversations", "inference", "db", "media", "models"},
+    "services": {
+        *("backup", "config", "disk_reserve", "conversations", "inference", "db", "media"),
+        "models",
+    },
     "web": {
         *("audit", "errors", "config", "accounts", "conversations", "inference", "db"),
         *("markup", "media", "models", "net", "services"),

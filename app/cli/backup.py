@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from app.backup import (
+from app.backup.archive import (
     BackupManifest,
     backup_name,
     restore_backup,

@@ -41,6 +41,7 @@ from app.web.render.messages import (
     present_live,
     shown,
 )
+from app.web.render.warning import warning
 from app.web.security.identity import current_user
 from app.web.socket import serve
 
@@ -296,7 +297,7 @@ class ChatConnection:
         better = context.fragments.better(await better_model(context), oob=True)
         if better != self.better:
             frame, self.better = frame + better, better
-        if (full := context.fragments.full(context.reserve.sentence, oob=True)) != self.full:
+        if (full := context.fragments.full(warning(context), oob=True)) != self.full:
             frame, self.full = frame + full, full
         before = {option.name: option for option in self.options}
         if [(o.name, o.state) for o in options] != [(o.name, o.state) for o in self.options]:

@@ -11,6 +11,7 @@ from app.web.context import ServerContext, server_context
 from app.web.live.sidebar import SidebarUpdates, until_cursor
 from app.web.render.cards import Card
 from app.web.render.models import ModelsView, Speeds, load_models_view
+from app.web.render.warning import warning
 from app.web.security.identity import current_user
 from app.web.socket import serve
 
@@ -60,7 +61,7 @@ class ModelsConnection:
             "pulls": fragments.pull_list(view.pulls, oob=True),
             "offers": fragments.offers(view.offers, view.coming, oob=True),
             "found": fragments.found(view.found, view.coming, oob=True),
-            "full": fragments.full(self.context.reserve.sentence, oob=True),
+            "full": fragments.full(warning(self.context), oob=True),
         }
         if tuple(cards) != self.names:
             self.names = tuple(cards)

@@ -36,6 +36,7 @@ from app.web.render.chat import (
 from app.web.render.frame import render_page
 from app.web.render.markdown import escape_text
 from app.web.render.sidebar import SidebarContext
+from app.web.render.warning import warning
 from app.web.security.identity import current_user
 
 # What a user does with a chat besides writing in it; the list beside it follows by itself.
@@ -272,7 +273,7 @@ async def _page(
         pulls=fragments.pulls(context.pulls.all(), offers),
         missing=fragments.missing(lacking),
         better=fragments.better(await better_model(context)),
-        full=fragments.full(context.reserve.sentence),
+        full=fragments.full(warning(context)),
         gauge=seen.gauge,
         is_changed=has_own_choices(
             await context.of(chat_id).chats.settings(user_id, chat_id),

@@ -27,6 +27,7 @@ from app.web.render.cards import describe_state
 from app.web.render.frame import render_page
 from app.web.render.models import Speeds, load_models_view
 from app.web.render.picker import model_choices
+from app.web.render.warning import warning
 from app.web.security.auth import owner_required
 from app.web.security.identity import current_user
 
@@ -90,7 +91,7 @@ async def page() -> Response:
         pulls=fragments.pull_list(view.pulls),
         offers=fragments.offers(view.offers, view.coming),
         found=fragments.found(view.found, view.coming),
-        full=fragments.full(context.reserve.sentence),
+        full=fragments.full(warning(context)),
         lead=fragments.intro(elsewhere=view.elsewhere),
         remote=fragments.remote_fields(),
         source=fragments.source_fields(takes_paths=not context.settings.has_accounts),

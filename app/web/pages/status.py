@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from quart import Blueprint, Response
 
@@ -12,6 +13,7 @@ from app.inference.model_state import WorkerStatus
 from app.models.devices import Device, gpus
 from app.web.context import server_context
 from app.web.render import cards
+from app.web.render.dates import time_ago
 from app.web.render.frame import render_page
 from app.web.security.auth import owner_required, public
 
@@ -59,6 +61,8 @@ async def figures() -> str:
         gpus=_gpus(),
         gpu_problem=context.pool.devices.current.problem.rstrip("."),
         is_known=context.pool.devices.is_known,
+        backups=context.backups,
+        newest_backup=await _newest_backup(),
     )
 
 
@@ -68,6 +72,12 @@ async def list_devices() -> str:
     """List the GPUs again, and show what the machine is doing."""
     await server_context().pool.devices.refresh()
     return await figures()
+
+
+async def _newest_backup() -> str:
+    """Say when the newest backup was made; empty where there is none."""
+    newest = await asyncio.to_thread(server_context().backups.newest)
+    return "" if newest is None else time_ago(newest, time.time())
 
 
 def _gpus() -> list[tuple[Device, int]]:

@@ -13,7 +13,7 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -107,7 +107,7 @@ def _fill(file: IO[bytes], settings: Settings) -> BackupManifest:
         with _database_copy(folder / DATABASE) as copy:
             schema = _check_database(copy)
             files[DATABASE] = _add(archive, DATABASE, copy)
-        for path in _other_files(folder, settings.models_dir):
+        for path in _other_files(folder, {settings.models_dir, settings.backup_dir}):
             name = path.relative_to(folder).as_posix()
             try:
                 files[name] = _add(archive, name, path)
@@ -134,21 +134,21 @@ def _database_copy(source: Path) -> Iterator[Path]:
         yield copy
 
 
-def _other_files(folder: Path, models: Path) -> Iterator[Path]:
+def _other_files(folder: Path, left_out: Set[Path | None]) -> Iterator[Path]:
     """Yield the files beside the database that cannot be made again, in order."""
     for root, folders, names in os.walk(folder):
         here = Path(root)
         folders[:] = sorted(
             name
             for name in folders
-            if here / name != models
+            if here / name not in left_out
             and not name.startswith(".")
             and not (here == folder and name in _LEFT_OUT)
         )
         for name in sorted(names):
             path = here / name
-            is_left_out = here == folder and (name in _LEFT_OUT or name.startswith(DATABASE))
-            if not is_left_out and not name.endswith(_ENDINGS_LEFT_OUT) and not path.is_symlink():
+            is_own = here == folder and (name in _LEFT_OUT or name.startswith(DATABASE))
+            if not is_own and not name.endswith(_ENDINGS_LEFT_OUT) and not path.is_symlink():
                 yield path
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.backup import MANIFEST, backup_name, restore_backup, verify_backup, write_backup
+from app.backup.archive import MANIFEST, backup_name, restore_backup, verify_backup, write_backup
 from app.cli import main
 from app.config import Settings
 from app.datadir import lock_data_folder

@@ -96,6 +96,8 @@ class Settings:
     remote_timeout: float = 300.0
     titles: Literal["auto", "on", "off"] = "auto"
     temporary_grace: float = 120.0
+    piper: str = "piper"
+    piper_voice: Path | None = None
     log_level: str = "info"
     key: str = field(default="", repr=False)
 
@@ -360,6 +362,8 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "remote_timeout": _duration,
     "titles": _choice("auto", "on", "off"),
     "temporary_grace": _duration,
+    "piper": _text,
+    "piper_voice": _path,
     "key": _text,
     "log_level": _choice("debug", "info", "warning", "error"),
 }

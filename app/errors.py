@@ -33,6 +33,11 @@ WickError
 │   ├── InvalidSettings    a field of a chat's settings is out of its bounds
 │   ├── InvalidEntry       a field of a saved prompt or a persona is wrong
 │   └── LibraryEntryNotFound  no such saved prompt or persona
+├── MediaError             sound or a picture cannot become text
+│   ├── MediaNotSetUp      what hears or reads is not installed here
+│   ├── MediaRefused       a kind of file that nothing here can decode, or a damaged one
+│   ├── MediaTooLarge      more bytes or seconds than are allowed
+│   └── MediaFailed        its process crashed or took too long
 ├── AccountError           something about an account
 │   ├── NotLoggedIn        the user must log in first
 │   ├── NotAllowed         only an owner may do this
@@ -182,6 +187,28 @@ class RunnerDied(RequestError):
 
 class ShuttingDown(RequestError):
     pass
+
+
+class MediaError(WickError):
+    """Error of sound or a picture that was to become text."""
+
+    status = 422
+
+
+class MediaNotSetUp(MediaError):
+    status = 501
+
+
+class MediaRefused(MediaError):
+    status = 415
+
+
+class MediaTooLarge(MediaError):
+    status = 413
+
+
+class MediaFailed(MediaError):
+    status = 503
 
 
 class ChatError(WickError):

@@ -21,6 +21,7 @@ from app.api.ollama import models as ollama_models
 from app.api.openai import chat as openai_chat
 from app.api.openai import embeddings, rerank, text
 from app.api.openai import models as api_models
+from app.api.openai import speech as openai_speech
 from app.config import Settings, asset_dir
 from app.db.connection import open_database
 from app.errors import WickError
@@ -46,6 +47,7 @@ from app.web.pages import (
     prompts,
     regeneration,
     shares,
+    speech,
     uploads,
     users,
 )
@@ -121,7 +123,7 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
             pages_status.health_blueprint,
         ),
         *(api_models.blueprint, openai_chat.blueprint, text.blueprint, embeddings.blueprint),
-        rerank.blueprint,
+        *(rerank.blueprint, openai_speech.blueprint, speech.blueprint),
         *(
             generate.blueprint,
             ollama_models.blueprint,

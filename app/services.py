@@ -34,6 +34,7 @@ from app.inference.queue import Request
 from app.inference.worker_pool import WorkerPool
 from app.media.picture_files import PictureFolder, PictureMemory
 from app.media.pictures import PictureDecoder
+from app.media.service import MediaService
 from app.models import memory
 from app.models.found import FoundModels
 from app.models.install.pulls import PullManager
@@ -74,6 +75,8 @@ class Services:
         self.quotas = Quotas(settings, db, self._requests, self.hub, clock)
         self.pool = WorkerPool(settings, self.store, self.pulls, self.quotas)
         self.pool.listeners.append(self.hub.models_changed)
+        self.media = MediaService(settings, self.pool)
+        self.media.listeners.append(self.hub.models_changed)
         self.decoder = PictureDecoder()
         self.pictures = Pictures(db, PictureFolder(settings.data_dir / "pictures"))
         self.saved = self._chat_services(db, self.pictures, titles=settings.titles)
@@ -188,6 +191,7 @@ class Services:
         self.pool.interrupt(STOPPED)
         await asyncio.gather(
             self.pool.close(STOPPED),
+            self.media.close(),
             self.answers.tasks.drain(SAVE_SECONDS),
             self.temporary.services.answers.tasks.drain(SAVE_SECONDS),
             self.quotas.tasks.drain(SAVE_SECONDS),

@@ -6,7 +6,10 @@ function show() {
   for (const one of controls) {
     const value = localStorage[one.dataset.preference];
     if (one.type === "checkbox") one.checked = value ? value === "on" : one.id === "figures";
-    else one.value = value || (one.querySelector("[value=normal]") ?? one.options[0]).value;
+    else {
+      const usual = one.querySelector("[value=normal]") ?? one.options[0];
+      one.value = [...one.options].some((option) => option.value === value) ? value : usual.value;
+    }
   }
   if (globalThis.Notification?.permission !== "granted") notify.checked = false;
 }

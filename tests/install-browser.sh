@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes sure that there are browsers for the tests: `install-browser.sh FOLDER-OF-PLAYWRIGHT`.
+# Makes sure that there are browsers for the tests, and a voice: `install-browser.sh FOLDER-OF-PLAYWRIGHT`.
 # One is needed: best Chromium's headless shell, which takes a third of the time (Debian's), else the
 # machine's own Chromium, or Playwright's. Tests in the others are skipped where they cannot be had.
 set -eu
@@ -32,6 +32,8 @@ has chromium || has chromium-browser || install_packages "all of Chromium" chrom
 has firefox-esr || install_packages Firefox firefox-esr || lacking="$lacking firefox-esr,"
 { has WebKitWebDriver && has Xvfb; } || install_packages WebKit webkit2gtk-driver xvfb ||
     lacking="$lacking webkit2gtk-driver and xvfb,"
+has espeak-ng || install_packages "a voice" espeak-ng ||
+    echo "Tests that need speech are skipped, as espeak-ng can't be installed here."
 if [ -n "$lacking" ]; then
     echo "Tests in these browsers are skipped, as they can't be installed here:${lacking%,}."
 fi

@@ -28,7 +28,7 @@ ALLOWED = {
     "models": {"errors", "config", "net"},
     "db": {"errors", "config"},
     "inference": {"errors", "config", "models", "temp_folders"},
-    "media": {"errors", "config", "inference"},
+    "media": {"errors", "config", "inference", "models"},
     "bench": {"errors", "config", "inference", "models"},
     "accounts": {"audit", "errors", "config", "db"},
     "conversations": {
@@ -72,6 +72,11 @@ RUNNER_MAY_IMPORT = (
     "app.models.devices",
     "app.models.parameters",
     *("app.models.gguf", "app.models.text"),
+)
+
+# What media children may import: they get bytes from outside, and know nothing of people.
+MEDIA_CHILD_MAY_IMPORT = (
+    *("app.errors", "app.inference.runner.threads", "app.media.protocol", "app.media.child"),
 )
 
 # Tests that belong to no module of `app/`: of behaviours across modules, and of the repository.
@@ -143,8 +148,17 @@ def test_children_that_read_files_load_nothing_of_the_server() -> None:
     assert rooms == {"app.media", "app.media.child", "app.media.child.picture"}
 
 
+def test_a_media_child_imports_only_its_protocol() -> None:
+    wrong = []
+    for path in (APP / "media/child").rglob("*.py"):
+        for name in imports_of(path):
+            if name.startswith("app.") and not name.startswith(MEDIA_CHILD_MAY_IMPORT):
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+    assert wrong == []
+
+
 def test_inference_and_db_know_nothing_of_the_web() -> None:
-    for room in ("inference", "db", "models"):
+    for room in ("inference", "db", "models", "media"):
         for path in (APP / room).rglob("*.py"):
             assert not any(n.startswith(("quart", "hypercorn")) for n in imports_of(path)), path
 

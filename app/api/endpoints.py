@@ -54,6 +54,7 @@ from app.api.openai.embeddings import EmbeddingList, EmbeddingRequest
 from app.api.openai.models import ModelList, ModelObject
 from app.api.openai.rerank import RerankRequest, RerankResults
 from app.api.openai.schemas import ChatCompletion, TextCompletion
+from app.api.openai.speech import SpeechRequest
 from app.api.openai.text import CompletionRequest
 
 Tag = Literal["Chats", "OpenAI", "Ollama"]
@@ -359,6 +360,13 @@ ENDPOINTS: Final = (
         request=RerankRequest,
         response=RerankResults,
         notes="In the format of Jina and Cohere. Needs a reranker model.",
+    ),
+    Endpoint(
+        *("post", "/v1/audio/speech", "OpenAI", "Speak a text"),
+        request=SpeechRequest,
+        streams="audio/wav",
+        notes="Where the server's owner has set up a voice of piper; otherwise the status is 501."
+        " Model and voice may be anything: there is one voice.",
     ),
     Endpoint(
         *("post", "/api/chat", "Ollama", "Answer a conversation"),

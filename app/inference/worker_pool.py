@@ -18,7 +18,7 @@ from app.inference.dispatcher import Runner
 from app.inference.gpu_loads import GpuLoad, GpuLoads
 from app.inference.gpu_plans import LoadPlan, find_placement, load_plans, may_use_gpu
 from app.inference.lifecycle import LoadAbandoned, ProgressCallback
-from app.inference.memory_budget import LoadedModel, MemoryBudget, distribute
+from app.inference.memory_budget import LoadedModel, MemoryBudget, MemoryHolder, distribute
 from app.inference.model_state import ModelState, WorkerStatus
 from app.inference.process import RunnerOptions, RunnerProcess
 from app.inference.protocol import Delta, Finished, Prefill, SetLimits
@@ -53,6 +53,7 @@ class WorkerPool:
     memory. `listeners` are called on every change of a worker's state.
 
     admission: asked before a request is accepted, and told what each one takes.
+    memory: shared with `other_holders`, which are no models of this pool.
     remotes: the servers of models that are not here; to be watched by a task of its own. devices:
     the GPUs of this machine, listed when a model first may use one.
     """
@@ -75,9 +76,10 @@ class WorkerPool:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._loaded_models: dict[str, LoadedModel] = {}
         self._limits: dict[str, SetLimits] = {}
-        self._memory = MemoryBudget(memory.budget(settings), self._workers.values)
+        self.other_holders: list[MemoryHolder] = []
+        self.memory = MemoryBudget(memory.budget(settings), self._holders)
         self.devices = DeviceMonitor(list_gpus, self._on_devices)
-        self._gpu = GpuLoads(settings, self._memory, self.devices)
+        self._gpu = GpuLoads(settings, self.memory, self.devices)
         self._folder = contextlib.ExitStack()
         folder = self._folder.enter_context(scratch("wick-run-"))
         self._options = RunnerOptions.from_settings(settings, folder)
@@ -94,7 +96,7 @@ class WorkerPool:
                 slots=self._settings.slots,
                 keep_alive=self._settings.keep_alive,
                 on_change=functools.partial(self._on_change, name),
-                on_capacity=self._memory.notify,
+                on_capacity=self.memory.notify,
                 on_usage=self._admission.record_usage,
                 on_crash=functools.partial(self._gpu.on_crash, name),
             )
@@ -134,7 +136,7 @@ class WorkerPool:
     @property
     def free_memory(self) -> int:
         """Bytes of the models' memory that none of them holds."""
-        return self._memory.free
+        return self.memory.free
 
     @property
     def runner_options(self) -> RunnerOptions:
@@ -167,7 +169,7 @@ class WorkerPool:
         if not any(pull.name == name and pull.is_running for pull in self._pulls.all()):
             model = self._store.get(name)
             if not may_use_gpu(model, self._settings):  # else that is seen with the devices
-                memory.check_fits(model, self._settings, self._memory.budget)
+                memory.check_fits(model, self._settings, self.memory.budget)
         self.worker(name).load()
 
     async def try_gpu_again(self, name: str) -> None:
@@ -176,7 +178,7 @@ class WorkerPool:
 
     def held_on(self, device: str) -> int:
         """Bytes that loaded models hold on a device."""
-        return self._memory.held(device)
+        return self.memory.held(device)
 
     @property
     def gpu_names(self) -> str:
@@ -195,9 +197,9 @@ class WorkerPool:
         if not may_use_gpu(model, self._settings) or not gpus(self.devices.devices):
             return None
         limit = layer_limit(model, self._settings)
-        held = self._memory.held
+        held = self.memory.held
         plans = load_plans(model, self._settings, self.devices.devices, held, limit)
-        return next((plan for plan in plans if self._memory.can_ever_fit(plan.need)), None)
+        return next((plan for plan in plans if self.memory.can_ever_fit(plan.need)), None)
 
     async def measure_options(self, model: Model, context: int) -> RunnerOptions:
         """Options for a runner that measures a model, with the layers that a load would have."""
@@ -276,7 +278,7 @@ class WorkerPool:
         limits = self._limits.get(name)
         return replace(
             worker.status(),
-            memory=self._memory.reserved_bytes(name),
+            memory=self.memory.reserved_bytes(name),
             spare=0 if limits is None else self._loaded_models[name].size(limits),
             gpu=self._gpu.status(name),
         )
@@ -319,9 +321,12 @@ class WorkerPool:
         if worker is None or not worker.state.is_loaded:
             self._loaded_models.pop(name, None)
             self._gpu.unloaded(name)
-            self._memory.release(name)
+            self.memory.release(name)
         self._rebalance_memory()
         self._notify()
+
+    def _holders(self) -> list[MemoryHolder]:
+        return [*self._workers.values(), *self.other_holders]
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -330,7 +335,7 @@ class WorkerPool:
     def _rebalance_memory(self) -> None:
         """Share out what the budget leaves, which keeps chats at hand; no slot depends on it."""
         before = self._limits
-        self._limits = distribute(self._memory.free, self._loaded_models, self._settings)
+        self._limits = distribute(self.memory.free, self._loaded_models, self._settings)
         for name, limits in self._limits.items():
             if limits != before.get(name):
                 self._workers[name].set_limits(limits)
@@ -369,7 +374,7 @@ class WorkerPool:
             except ModelLoadError as error:
                 load.step_down(plan, error)
                 self._loaded_models.pop(model.name, None)
-                self._memory.release(model.name)
+                self.memory.release(model.name)
             else:
                 await self._gpu.finish(load, plan, runner)
                 return runner
@@ -404,7 +409,7 @@ class WorkerPool:
         """Wait for memory. Fewer slots, or layers on devices, where there is not enough for all."""
         model, plans = load.model, load.plans()
         needs, worker = [plan.need for plan in plans], self._workers[load.model.name]
-        choice = await self._memory.reserve(model.name, needs, notify, lambda: worker.is_needed)
+        choice = await self.memory.reserve(model.name, needs, notify, lambda: worker.is_needed)
         if choice is None:
             raise LoadAbandoned
         context = memory.context_length(model, self._settings)

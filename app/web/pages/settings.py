@@ -295,6 +295,7 @@ async def page() -> Response:
         has_accounts=context.settings.has_accounts,
         about=await context.chats.about(current_user()),
         about_chars=MAX_ABOUT_CHARS,
+        server_voice=context.piper.voice,
     )
 
 

@@ -203,6 +203,9 @@ PEOPLE |= {
     ("POST", "/v1/completions"): 404,
     ("POST", "/v1/embeddings"): 404,
     ("POST", "/v1/rerank"): 404,
+    ("POST", "/v1/audio/speech"): 501,
+    ("GET", "/speech"): 204,
+    ("POST", "/speech"): 501,
     ("POST", "/api/chat"): 404,
     ("POST", "/api/generate"): 404,
     ("GET", "/api/tags"): 200,
@@ -285,6 +288,7 @@ BODIES: dict[Row, dict[str, Any]] = {
     ("POST", f"{API_MESSAGE}/continue"): {},
     ("POST", "/api/v1/chats"): {"text": "hello", "model": "tiny"},
     ("POST", "/v1/rerank"): {"model": "unheard-of", "query": "x", "documents": ["y"]},
+    ("POST", "/v1/audio/speech"): {"input": "x"},
 }
 
 # For commands of this machine, which show what the data folder says; for nobody's browser.

@@ -1,0 +1,151 @@
+"""The media child: `python -m app.media.child.main`. Does one kind of work, one command at a time.
+
+Commands come as lines on standard input, each followed by its bytes; events leave as lines on a
+private descriptor. The end of standard input ends the process at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Protocol
+
+from app.errors import WickError
+from app.inference.runner.threads import Permits, open_permits
+from app.media.protocol import (
+    MAX_PAYLOAD_BYTES,
+    MediaCommand,
+    MediaEvent,
+    MediaResult,
+    NotReady,
+    Ready,
+    WorkFailed,
+    command_from,
+    to_line,
+)
+
+NOT_READY = 3  # exit codes
+BROKEN = 4
+
+log = logging.getLogger("media")
+Order = tuple[MediaCommand, bytes]
+
+
+class MediaEngine(Protocol):
+    """Does the work of one kind."""
+
+    def work(self, command: MediaCommand, payload: bytes) -> MediaResult:
+        """Carry out one command. Raises WickError with a sentence."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    started = time.monotonic()
+    options = _parse(arguments)
+    _harden_process()
+    emit = MediaEventWriter(options.events_fd)
+    orders: SimpleQueue[Order] = SimpleQueue()
+    # Reading comes first and never stops, so that the parent's death is seen in any work.
+    threading.Thread(target=_read_orders, args=(orders,), daemon=True).start()
+    try:
+        engine = ENGINES[options.kind](options, open_permits(options.permits, options.threads))
+    except WickError as error:
+        emit(NotReady(str(error)))
+        os._exit(NOT_READY)
+    except Exception:
+        log.exception("The %s child could not start", options.kind)
+        emit(NotReady("Wick met an error it did not expect."))
+        os._exit(NOT_READY)
+    emit(Ready(round(time.monotonic() - started, 3)))
+    while True:
+        command, payload = orders.get()
+        emit(_work(engine, command, payload))
+
+
+def _work(engine: MediaEngine, command: MediaCommand, payload: bytes) -> MediaResult:
+    try:
+        return engine.work(command, payload)
+    except WickError as error:
+        return WorkFailed(command.id, str(error))
+    except Exception:
+        log.exception("A command failed")
+        return WorkFailed(command.id, "Wick met an error it did not expect.")
+
+
+def _voice(options: argparse.Namespace, permits: Permits) -> MediaEngine:
+    from app.media.child.voice import VoiceEngine
+
+    return VoiceEngine(options.model, permits)
+
+
+ENGINES: dict[str, Callable[[argparse.Namespace, Permits], MediaEngine]] = {"voice": _voice}
+
+
+class MediaEventWriter:
+    """Writer of events as whole lines. Ends the process without a reader."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __call__(self, event: MediaEvent) -> None:
+        line = memoryview(to_line(event))
+        try:
+            while line:
+                line = line[os.write(self._descriptor, line) :]
+        except OSError:  # the parent is gone
+            os._exit(0)
+
+
+def _read_orders(orders: SimpleQueue[Order]) -> None:
+    source = sys.stdin.buffer
+    for line in source:
+        try:
+            command = command_from(line)
+        except ValueError as error:
+            log.error("The parent sent what is no command: %s", error)
+            os._exit(BROKEN)  # where the next command begins is not known any more
+        if not 0 <= command.size <= MAX_PAYLOAD_BYTES:
+            os._exit(BROKEN)
+        orders.put((command, source.read(command.size)))
+    os._exit(0)
+
+
+def _harden_process() -> None:
+    """Set up the process around its work: its output, its signals, its end."""
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    faulthandler.enable()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to decide
+    threading.excepthook = _abort
+    if sys.platform == "linux":
+        import ctypes
+
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def _abort(problem: threading.ExceptHookArgs) -> None:
+    sys.__excepthook__(problem.exc_type, problem.exc_value or SystemExit(), problem.exc_traceback)
+    os._exit(BROKEN)
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="media", description="Hears or reads for Wick.")
+    parser.add_argument("--kind", choices=sorted(ENGINES), required=True, help="of its work")
+    parser.add_argument("--model", type=Path, help="folder with its model")
+    parser.add_argument("--events-fd", type=int, required=True, help="where events are written")
+    parser.add_argument("--permits", type=Path, required=True, help="folder of thread permits")
+    parser.add_argument("--threads", type=int, required=True, help="thread budget of the machine")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()

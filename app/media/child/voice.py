@@ -1,0 +1,180 @@
+"""Voice to text in the child: Whisper through ctranslate2."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from pathlib import Path
+from typing import Any, Final
+
+import ctranslate2
+import numpy as np
+from tokenizers import Tokenizer
+
+from app.errors import MediaError
+from app.inference.runner.threads import Permits
+from app.media.child.pauses import find_cut, find_speech
+from app.media.child.spectrogram import log_mel
+from app.media.protocol import (
+    MAX_WINDOW_SECONDS,
+    SAMPLE_BYTES,
+    SAMPLE_RATE,
+    MediaCommand,
+    MediaResult,
+    Segment,
+    Transcribe,
+    Transcribed,
+)
+
+MIN_WINDOW_SECONDS: Final = 10
+"""Shorter windows make it repeat itself."""
+SPARE_SECONDS: Final = 4
+"""Silence after what is said, without which it repeats the end."""
+NO_SPEECH: Final = 0.6
+NO_SCORE: Final = -0.9
+"""Real speech can look like none, or be hardly understood; noise is both."""
+MAX_REPETITION: Final = 2.4
+"""How well text may compress: one that goes round in circles does so better."""
+MAX_NEW_TOKENS: Final = 224
+MAX_PROMPT_TOKENS: Final = 200
+TIME_STEP: Final = 0.02
+"""Seconds between two of Whisper's tokens for times."""
+
+
+class VoiceEngine:
+    """Whisper model in `folder`. Native work holds one thread permit at a time."""
+
+    def __init__(self, folder: Path, permits: Permits) -> None:
+        self._permits = permits
+        self._whisper = ctranslate2.models.Whisper(
+            str(folder), device="cpu", compute_type="int8", inter_threads=1, intra_threads=1
+        )
+        self._tokens = _Vocabulary(folder / "tokenizer.json")
+
+    def work(self, command: MediaCommand, payload: bytes) -> MediaResult:
+        """Transcribe one window. Raises MediaError for a language it does not know."""
+        samples = np.frombuffer(payload, "<i2").astype(np.float32) / np.float32(32768)
+        length = len(samples) if command.is_last else find_cut(samples)
+        used = Transcribed(command.id, length * SAMPLE_BYTES)
+        start, end = find_speech(samples[:length])
+        if start == end:
+            return used
+        with self._permits.acquire(1):
+            seconds = _window_seconds(end - start)
+            features = log_mel(samples[start:end], seconds, self._whisper.n_mels)
+            encoded = self._whisper.encode(ctranslate2.StorageView.from_array(features[None]))
+        language = command.language or self._detect(encoded)
+        segments = self._segments(command, encoded, language, (end - start) / SAMPLE_RATE)
+        moved = tuple(_later(segment, start / SAMPLE_RATE) for segment in segments)
+        return Transcribed(command.id, used.used, moved, language if segments else "")
+
+    def _detect(self, encoded: Any) -> str:
+        if not self._whisper.is_multilingual:
+            return "en"
+        with self._permits.acquire(1):
+            found: str = self._whisper.detect_language(encoded)[0][0][0]
+        return found.strip("<|>")
+
+    def _segments(
+        self, command: Transcribe, encoded: Any, language: str, seconds: float
+    ) -> list[Segment]:
+        prompt = self._tokens.prompt(
+            command, language, is_multilingual=self._whisper.is_multilingual
+        )
+        for attempt in range(2):
+            with self._permits.acquire(1):
+                result = self._whisper.generate(
+                    encoded,
+                    [prompt],
+                    beam_size=1 if attempt == 0 else 5,
+                    no_repeat_ngram_size=0 if attempt == 0 else 4,
+                    max_length=len(prompt) + MAX_NEW_TOKENS,
+                    return_no_speech_prob=True,
+                    return_scores=True,
+                )[0]
+            ids = result.sequences_ids[0]
+            if not _repeats(self._tokens.text(ids)):
+                break
+        score, no_speech = result.scores[0], result.no_speech_prob
+        if no_speech > NO_SPEECH and score < NO_SCORE:
+            return []
+        return [
+            Segment(start, end, text, round(no_speech, 4), round(score, 4))
+            for start, end, text in self._tokens.sentences(ids, seconds)
+            if text.strip()
+        ]
+
+
+class _Vocabulary:
+    """Tokens of Whisper, with the special ones that command it."""
+
+    def __init__(self, file: Path) -> None:
+        self._tokenizer = Tokenizer.from_file(str(file))
+        self._first_time = self._id("<|notimestamps|>") + 1
+
+    def _id(self, token: str) -> int:
+        number = self._tokenizer.token_to_id(token)
+        if number is None:
+            raise MediaError(f"The voice model doesn't know {token}.")
+        return int(number)
+
+    def prompt(self, command: Transcribe, language: str, *, is_multilingual: bool) -> list[int]:
+        """Token ids that an answer follows."""
+        if not re.fullmatch(r"[a-z]{2,3}", language):
+            raise MediaError("Choose a language by its code, such as en or de.")
+        ids = []
+        if command.prompt:
+            before = self._tokenizer.encode(" " + command.prompt.strip(), add_special_tokens=False)
+            ids += [self._id("<|startofprev|>"), *before.ids[-MAX_PROMPT_TOKENS:]]
+        ids.append(self._id("<|startoftranscript|>"))
+        if is_multilingual:
+            task = "<|translate|>" if command.translates else "<|transcribe|>"
+            ids += [self._language(language), self._id(task)]
+        return ids  # with times: it makes fewer mistakes when it writes them
+
+    def _language(self, language: str) -> int:
+        number = self._tokenizer.token_to_id(f"<|{language}|>")
+        if number is None:
+            raise MediaError(f"The voice model doesn't know the language “{language}”.")
+        return int(number)
+
+    def text(self, ids: list[int]) -> str:
+        plain = [number for number in ids if number < self._first_time]
+        return str(self._tokenizer.decode(plain, skip_special_tokens=True))
+
+    def sentences(self, ids: list[int], seconds: float) -> list[tuple[float, float, str]]:
+        """Split the ids at the tokens for times: start, end and text of each part."""
+        found, start, part = [], 0.0, list[int]()
+        for number in ids:
+            if number < self._first_time:
+                part.append(number)
+                continue
+            time = min(seconds, round((number - self._first_time) * TIME_STEP, 2))
+            if part:
+                found.append((start, max(start, time), self.text(part)))
+                part = []
+            start = time
+        if part:
+            found.append((start, seconds, self.text(part)))
+        return found
+
+
+def _window_seconds(samples: int) -> int:
+    """Seconds of a window for so many samples: short ones are encoded in less time."""
+    wanted = -(-samples // SAMPLE_RATE) + SPARE_SECONDS
+    return min(MAX_WINDOW_SECONDS, max(MIN_WINDOW_SECONDS, wanted))
+
+
+def _repeats(text: str) -> bool:
+    data = text.encode()
+    return len(data) > 40 and len(data) / len(zlib.compress(data)) > MAX_REPETITION
+
+
+def _later(segment: Segment, seconds: float) -> Segment:
+    return Segment(
+        round(segment.start + seconds, 2),
+        round(segment.end + seconds, 2),
+        segment.text,
+        segment.no_speech,
+        segment.score,
+    )

@@ -1,0 +1,101 @@
+"""Messages between the server and a media child: one JSON object a line, in both directions.
+
+A command may be followed by bytes (samples of sound): its field `size` says how many.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+MediaKind = Literal["voice", "ocr"]
+SAMPLE_RATE: Final = 16_000
+"""Samples a second of all sound that is exchanged: 16 bits each, one channel."""
+SAMPLE_BYTES: Final = 2
+MAX_WINDOW_SECONDS: Final = 30
+"""What Whisper can hear at once."""
+MAX_PAYLOAD_BYTES: Final = MAX_WINDOW_SECONDS * SAMPLE_RATE * SAMPLE_BYTES
+
+
+class Transcribe(msgspec.Struct, tag=True, frozen=True):
+    """Write down what is said in `size` bytes of sound, up to a pause where they are too long.
+
+    language: such as `en`, None to find it out; translates: write it in English; prompt: what was
+    said before, for spelling; is_last: whether no more sound follows these bytes.
+    """
+
+    id: int
+    size: int
+    language: str | None = None
+    translates: bool = False
+    prompt: str = ""
+    is_last: bool = True
+
+
+MediaCommand = Transcribe
+
+
+class Ready(msgspec.Struct, tag=True, frozen=True):
+    """The child can work."""
+
+    seconds: float = 0.0
+
+
+class NotReady(msgspec.Struct, tag=True, frozen=True):
+    """The child cannot load what it needs, and ends."""
+
+    message: str
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """Something that is said. start, end: seconds from the beginning of the bytes; no_speech: how
+    likely it is that nobody speaks; score: mean logarithm of its tokens' probabilities."""
+
+    start: float
+    end: float
+    text: str
+    no_speech: float = 0.0
+    score: float = 0.0
+
+
+class Transcribed(msgspec.Struct, tag=True, frozen=True):
+    """Text of the first `used` bytes; the others are to be sent again, with what follows.
+
+    language: the one that was given or found, empty where nobody speaks.
+    """
+
+    id: int
+    used: int
+    segments: tuple[Segment, ...] = ()
+    language: str = ""
+
+
+class WorkFailed(msgspec.Struct, tag=True, frozen=True):
+    """A command could not be carried out; the child lives on."""
+
+    id: int
+    message: str
+
+
+MediaResult = Transcribed | WorkFailed
+MediaEvent = Ready | NotReady | Transcribed | WorkFailed
+
+_ENCODER: Final = msgspec.json.Encoder()
+_COMMANDS: Final = msgspec.json.Decoder(MediaCommand)
+_EVENTS: Final[msgspec.json.Decoder[MediaEvent]] = msgspec.json.Decoder(MediaEvent)
+
+
+def to_line(message: MediaCommand | MediaEvent) -> bytes:
+    """Encode a message as one line."""
+    return _ENCODER.encode(message) + b"\n"
+
+
+def command_from(line: bytes) -> MediaCommand:
+    """Decode a command. Raises ValueError."""
+    return _COMMANDS.decode(line)
+
+
+def event_from(line: bytes) -> MediaEvent:
+    """Decode an event. Raises ValueError."""
+    return _EVENTS.decode(line)

@@ -1,0 +1,80 @@
+"""Media: one worker for each kind of work, on the memory and the threads of all models."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from app.config import Settings
+from app.inference.worker_pool import WorkerPool
+from app.media.extras import Extras
+from app.media.process import MediaOptions
+from app.media.protocol import MediaKind, MediaResult, Transcribe, Transcribed
+from app.media.voice_models import VoiceModels
+from app.media.worker import MediaWorker
+
+VOICE: Final = "Voice to text"
+WINDOW_SECONDS: Final = 120.0
+"""For one window of sound, on a machine that is busy with answers."""
+
+
+class MediaService:
+    """Turns sound into text. `listeners` are called when a child comes or goes."""
+
+    def __init__(self, settings: Settings, pool: WorkerPool) -> None:
+        self.extras = Extras()
+        self.voice_models = VoiceModels(settings.models_dir)
+        self.listeners: list[Callable[[], None]] = []
+        self._settings = settings
+        self._pool = pool
+        self._ids = itertools.count(1)
+        self.voice = self._worker("voice", VOICE, self._voice_options)
+
+    @property
+    def workers(self) -> list[MediaWorker]:
+        return [self.voice]
+
+    async def transcribe(self, command: Transcribe, samples: bytes, user_id: int) -> Transcribed:
+        """Write down one window. Raises MediaError, QueueFull or ShuttingDown."""
+        result: MediaResult = await self.voice.run(
+            command, samples, user_id=user_id, seconds=WINDOW_SECONDS
+        )
+        assert isinstance(result, Transcribed)  # noqa: S101 - the process has seen to that
+        return result
+
+    def next_id(self) -> int:
+        """Return an id for a command."""
+        return next(self._ids)
+
+    async def close(self) -> None:
+        """End all children; who waits hears that Wick stops."""
+        await asyncio.gather(*(worker.close() for worker in self.workers))
+
+    def _worker(
+        self, kind: MediaKind, name: str, options: Callable[[], Awaitable[MediaOptions]]
+    ) -> MediaWorker:
+        worker = MediaWorker(
+            kind,
+            name,
+            options,
+            self._pool.memory,
+            keep_alive=self._settings.keep_alive,
+            on_change=self._notify,
+        )
+        self._pool.other_holders.append(worker)
+        return worker
+
+    async def _voice_options(self) -> MediaOptions:
+        """Raises MediaNotSetUp."""
+        self.extras.ensure("voice")
+        model = await asyncio.to_thread(self.voice_models.chosen)
+        runner = self._pool.runner_options
+        return MediaOptions(
+            "voice", VOICE, runner.permits, runner.threads, model.memory, model.folder
+        )
+
+    def _notify(self) -> None:
+        for listener in self.listeners:
+            listener()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,9 @@ def store_with_whisper() -> Path:
     folder = CACHE / "voices"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(CACHE / "voices.lock"):  # two processes may test side by side
-        asyncio.run(VoiceModels(folder).install(DEFAULT_VOICE_MODEL, lambda *step: None))
+        work = VoiceModels(folder).install(DEFAULT_VOICE_MODEL, lambda *step: None)
+        with ThreadPoolExecutor(1) as thread:  # the test has a loop of its own
+            thread.submit(asyncio.run, work).result()
     return folder
 
 
@@ -38,3 +41,10 @@ def speak(text: str, folder: Path, voice: str = "en-us+f3") -> Path:
     command = ["espeak-ng", "-v", voice, "-s", "150", "-w", str(path), text]
     subprocess.run(command, check=True, timeout=60)
     return path
+
+
+def with_voice(store: Path, folder: Path) -> Path:
+    """Make a store in `folder` that has the models of another one, and Whisper Base."""
+    shutil.copytree(store, folder, dirs_exist_ok=True)
+    (folder / ".voice").symlink_to(store_with_whisper() / ".voice", target_is_directory=True)
+    return folder

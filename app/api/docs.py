@@ -116,10 +116,10 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     if parameters:
         made["parameters"] = parameters
     if endpoint.request is not None:
-        content = {"application/json": {"schema": ref(endpoint.request)}}
+        content = {endpoint.takes or "application/json": {"schema": ref(endpoint.request)}}
         must_come = any(field.required for field in msgspec.structs.fields(endpoint.request))
         made["requestBody"] = {"required": must_come, "content": content}
-    if endpoint.takes:
+    elif endpoint.takes:
         content = {endpoint.takes: {"schema": {"type": "string", "format": "binary"}}}
         made["requestBody"] = {"required": True, "content": content}
     return made

@@ -56,8 +56,10 @@ from app.api.openai.rerank import RerankRequest, RerankResults
 from app.api.openai.schemas import ChatCompletion, TextCompletion
 from app.api.openai.speech import SpeechRequest
 from app.api.openai.text import CompletionRequest
+from app.api.openai.transcriptions import Transcription, TranscriptionRequest
 
 Tag = Literal["Chats", "OpenAI", "Ollama"]
+FORM_DATA: Final = "multipart/form-data"
 SSE, NDJSON, FILE = "text/event-stream", "application/x-ndjson", "application/json"
 TAGS: Final[dict[Tag, str]] = {
     "Chats": "A user's chats, the same as on the page. Answers are generated in the background,"
@@ -120,7 +122,7 @@ class Endpoint:
     """Documentation of one endpoint.
 
     status, response: what it returns, None for no content; streams: the media type with `stream`,
-    or always where there is no response; takes: the media type of a body that is a file; query:
+    or always where there is no response; takes: the media type of a body that is no JSON; query:
     name, allowed values or None, and description.
     """
 
@@ -367,6 +369,22 @@ ENDPOINTS: Final = (
         streams="audio/wav",
         notes="Where the server's owner has set up a voice of piper; otherwise the status is 501."
         " Model and voice may be anything: there is one voice.",
+    ),
+    Endpoint(
+        *("post", "/v1/audio/transcriptions", "OpenAI", "Write down what is said in a recording"),
+        request=TranscriptionRequest,
+        response=Transcription,
+        takes=FORM_DATA,
+        streams=SSE,
+        notes="WAV, FLAC, OGG, MP3 and AIFF, up to 64 MiB and an hour; M4A, WEBM and others where"
+        " ffmpeg is installed. The status is 501 where voice to text is not set up.",
+    ),
+    Endpoint(
+        *("post", "/v1/audio/translations", "OpenAI", "Write down in English what is said"),
+        request=TranscriptionRequest,
+        response=Transcription,
+        takes=FORM_DATA,
+        streams=SSE,
     ),
     Endpoint(
         *("post", "/api/chat", "Ollama", "Answer a conversation"),

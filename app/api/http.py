@@ -129,7 +129,7 @@ async def parse_body(kind: type[T]) -> T:
         # Not strict, because some programs have no whole numbers and send 40.0, or send "40".
         return msgspec.json.decode(data, type=kind, strict=False)
     except msgspec.ValidationError as error:
-        raise _explained(str(error)) from error
+        raise explain_invalid(str(error)) from error
     except UnicodeDecodeError as error:
         raise ApiError("The body of this request is not UTF-8.") from error
     except (msgspec.DecodeError, RecursionError) as error:
@@ -163,7 +163,7 @@ def _seconds(most: int) -> float | None:
     return request.body_timeout and request.body_timeout * max(1, most // MIB)
 
 
-def _explained(text: str) -> ApiError:
+def explain_invalid(text: str) -> ApiError:
     """Turn a validation error into a sentence with the name of the field."""
     place = _PLACE.search(text)
     sentence = text.removesuffix(place[0]) if place else text

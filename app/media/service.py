@@ -9,6 +9,7 @@ from typing import Final
 
 from app.config import Settings
 from app.inference.worker_pool import WorkerPool
+from app.media.audio import AudioDecoder
 from app.media.extras import Extras
 from app.media.process import MediaOptions
 from app.media.protocol import MediaKind, MediaResult, Transcribe, Transcribed
@@ -29,12 +30,23 @@ class MediaService:
         self.listeners: list[Callable[[], None]] = []
         self._settings = settings
         self._pool = pool
+        self._audio = AudioDecoder()
         self._ids = itertools.count(1)
         self.voice = self._worker("voice", VOICE, self._voice_options)
 
     @property
     def workers(self) -> list[MediaWorker]:
         return [self.voice]
+
+    async def decode(self, name: str, data: bytes) -> bytes:
+        """Decode an audio file to samples. Raises MediaError; MediaNotSetUp comes first."""
+        await self.check_voice()
+        return await self._audio.decode(name, data)
+
+    async def check_voice(self) -> None:
+        """Raises MediaNotSetUp unless speech can become text here."""
+        self.extras.ensure("voice")
+        await asyncio.to_thread(self.voice_models.chosen)
 
     async def transcribe(self, command: Transcribe, samples: bytes, user_id: int) -> Transcribed:
         """Write down one window. Raises MediaError, QueueFull or ShuttingDown."""

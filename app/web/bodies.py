@@ -23,6 +23,7 @@ from werkzeug.exceptions import RequestTimeout
 
 from app.conversations.imports.reader import MAX_FILE_BYTES
 from app.errors import DiskFull
+from app.media.audio import MAX_AUDIO_BYTES
 from app.media.pictures import MAX_PICTURE_BYTES
 
 FORM: Final = "application/x-www-form-urlencoded"
@@ -43,6 +44,9 @@ _BY_PATH: Final = {
     "/api/generate": 8 * MIB,
     "/api/embed": 16 * MIB,
     "/api/embeddings": 16 * MIB,
+    "/v1/audio/transcriptions": MAX_AUDIO_BYTES + MIB,
+    "/v1/audio/translations": MAX_AUDIO_BYTES + MIB,
+    "/dictation/file": MAX_AUDIO_BYTES,
     "/attachments": ATTACHMENT_BYTES,
     "/attachments/temporary": ATTACHMENT_BYTES,
     "/library/import": 9 * MIB,

@@ -27,7 +27,8 @@ class CatalogueEntry:
 
     context, kv_bytes: tokens it was trained for, and bytes that one of them takes; rank: how good
     its answers are, from 0 to 100; engines: those that run it; active: billions of weights that
-    each token passes through, None for all; is_retired: no longer offered.
+    each token passes through, None for all; is_retired: no longer offered; sees: whether it takes
+    pictures.
     """
 
     name: str
@@ -46,6 +47,7 @@ class CatalogueEntry:
     engines: tuple[Engine, ...] = ENGINES
     active: float | None = None
     is_retired: bool = False
+    sees: bool = False
 
     @property
     def quantisation(self) -> str:

@@ -19,8 +19,9 @@ from typing import Final
 from app.config import other_programs_environment
 from app.errors import ModelNotFound, PullError
 from app.models.gguf.reader import model_stem, part_names
-from app.models.install.ollama import MAX_MANIFEST_BYTES, read_manifest
+from app.models.install.ollama import MAX_MANIFEST_BYTES, Manifest, read_manifest
 from app.models.model import Model
+from app.models.projectors import find_beside
 from app.models.sources import NOT_MODELS
 from app.models.store import name_for
 
@@ -39,7 +40,8 @@ HUGGING_FACE: Final = "Hugging Face"
 @dataclass(frozen=True, slots=True)
 class FoundModel:
     """Model of another program. path: its file or the first of several; name: what it would be
-    called here; size: bytes of all its files; digest: SHA-256 in hex where it is known."""
+    called here; size: bytes of all its files; digest: SHA-256 in hex where it is known;
+    projector: the file with which it sees."""
 
     program: str
     title: str
@@ -47,6 +49,7 @@ class FoundModel:
     size: int
     name: str
     digest: str | None = None
+    projector: Path | None = None
 
     @property
     def key(self) -> str:
@@ -136,7 +139,8 @@ def _ollama(folder: Path) -> Iterator[FoundModel]:
         if len(parts) != 4:
             continue
         try:
-            sha256, size = read_manifest(_read(path, MAX_MANIFEST_BYTES)).weights()
+            manifest = read_manifest(_read(path, MAX_MANIFEST_BYTES))
+            sha256, size = manifest.weights()
         except PullError:
             continue
         _, namespace, model, tag = parts
@@ -144,7 +148,15 @@ def _ollama(folder: Path) -> Iterator[FoundModel]:
         blob = folder / "blobs" / f"sha256-{sha256}"
         if blob.is_file() and blob.stat().st_size == size:
             name = model if tag == "latest" else f"{model}-{tag}"
-            yield FoundModel(OLLAMA, title, blob, size, name_for(Path(name)), sha256)
+            shown = _ollama_projector(folder, manifest)
+            yield FoundModel(OLLAMA, title, blob, size, name_for(Path(name)), sha256, shown)
+
+
+def _ollama_projector(folder: Path, manifest: Manifest) -> Path | None:
+    if (found := manifest.projector()) is None:
+        return None
+    blob = folder / "blobs" / f"sha256-{found[0]}"
+    return blob if blob.is_file() and blob.stat().st_size == found[1] else None
 
 
 def _hub_cache(folder: Path, program: str) -> Iterator[FoundModel]:
@@ -172,7 +184,8 @@ def _files(folder: Path, program: str, depth: int = MAX_DEPTH) -> Iterator[Found
             continue
         digest = real if len(parts) == 1 and SHA256_NAME.fullmatch(real) else None
         stem = model_stem(path.name)
-        yield FoundModel(program, stem, path, size, name_for(Path(stem)), digest)
+        shown = find_beside(path)
+        yield FoundModel(program, stem, path, size, name_for(Path(stem)), digest, shown)
 
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:

@@ -18,6 +18,9 @@ OVERHEAD_BYTES: Final = 192 << 20
 Measured: 185 MB with SmolLM2 135M and four answers at once."""
 MAX_MEMORY_SHARE: Final = 0.75
 """Of the machine's memory that all models together may take, unless WICK_MODEL_MEMORY_MB says."""
+PICTURE_BYTES: Final = 256 << 20
+"""Bytes that a model that sees takes beside its projector: pictures that are cut up, what was made
+of them lately, and work buffers."""
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _OWN_CGROUP: Final = Path("/proc/self/cgroup")
 
@@ -66,7 +69,16 @@ def required_bytes(model: Model, context: int, slots: int, kv_type: KvType = "f1
         return 0
     kv = model.kv_bytes(kv_type) * context + (model.kv.state_bytes if model.kv else 0)
     contexts = slots if model.kind == "text" else 1
-    return model.loaded_size + kv * contexts + OVERHEAD_BYTES
+    seen = PICTURE_BYTES if model.sees else 0
+    return model.loaded_size + kv * contexts + OVERHEAD_BYTES + seen
+
+
+def host_bytes(model: Model) -> int:
+    """Compute the bytes that stay in main memory wherever its layers are, those of its input layer
+    aside."""
+    if not model.sees or model.projector is None:
+        return OVERHEAD_BYTES
+    return OVERHEAD_BYTES + PICTURE_BYTES + model.projector.size
 
 
 def preferred_bytes(model: Model, settings: Settings) -> int:
@@ -85,7 +97,8 @@ def entry_context(entry: CatalogueEntry, settings: Settings) -> int:
 
 def entry_bytes(entry: CatalogueEntry, settings: Settings) -> int:
     """Bytes of memory that a model to download would take, for one answer at a time."""
-    return entry.size + entry.kv_bytes * entry_context(entry, settings) + OVERHEAD_BYTES
+    seen = PICTURE_BYTES if entry.sees else 0
+    return entry.size + entry.kv_bytes * entry_context(entry, settings) + OVERHEAD_BYTES + seen
 
 
 def budget(settings: Settings) -> int:

@@ -12,7 +12,7 @@ from app.models.devices import Device, Placement, gpus
 from app.models.engines import LLAMA_CPP
 from app.models.gguf.reader import read_model_file
 from app.models.gguf.weight_layout import WeightLayout, weight_layout
-from app.models.memory import OVERHEAD_BYTES, required_bytes
+from app.models.memory import host_bytes, required_bytes
 from app.models.model import Model
 
 MIN_RESERVE_BYTES: Final = 512 << 20
@@ -101,7 +101,7 @@ def layer_sizes(
     kv = (model.kv_bytes(kv_type) * context + states) * contexts
     each = kv // max(1, len(layout.layers))
     layers = tuple(size + each for size in layout.layers)
-    return LayerSizes(layers, layout.output, layout.input + OVERHEAD_BYTES)
+    return LayerSizes(layers, layout.output, layout.input + host_bytes(model))
 
 
 def free_bytes(device: Device) -> int:

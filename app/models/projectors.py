@@ -7,13 +7,14 @@ only.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from app.errors import ModelError, ModelFileError, ModelUnsupported
 from app.models.gguf.header import Header
-from app.models.gguf.reader import read_header
+from app.models.gguf.reader import model_stem, read_header
 from app.models.model import Projector
 
 MARK: Final = "mmproj"
@@ -23,6 +24,7 @@ ARCHITECTURE: Final = "clip"
 PREFERRED: Final = ("f16", "q8_0", "bf16", "f32")
 """The types of numbers: what is exact enough and read quickest by every processor comes first."""
 _CHUNK_BYTES: Final = 4 << 20
+_KIND: Final = re.compile(r"(?<![a-z])(?:ud-)?(i?q[0-9]\w*|bf16|f16|f32|fp16|mxfp4)(?![0-9])")
 
 
 def is_projector_name(name: str) -> bool:
@@ -30,19 +32,28 @@ def is_projector_name(name: str) -> bool:
     return MARK in name and name.endswith(".gguf")
 
 
-def best_name(names: Iterable[str]) -> str | None:
-    """Choose among the files of one model the projector to take; None where there is none."""
-    return min(filter(is_projector_name, names), key=_rank, default=None)
+def ranked(names: Iterable[str], model: str) -> list[str]:
+    """List the projectors among the files beside `model` that may be its own, the best first."""
+    core = _core(model)
+    own = [name for name in names if is_projector_name(name) and _belongs(_core(name), core)]
+    return sorted(own, key=_rank)
 
 
 def find_beside(weights: Path) -> Path | None:
-    """Find the projector in the folder of a model's file, where it holds no other model's."""
+    """Find the projector of a model in the folder of its file.
+
+    Where other models lie in that folder, too, it must be named after this one.
+    """
     try:
         names = [path.name for path in weights.parent.iterdir() if path.is_file()]
     except OSError:
         return None
-    name = best_name(names)
-    return None if name is None else weights.with_name(name)
+    ggufs = [name for name in names if name.lower().endswith(".gguf")]
+    models = {model_stem(name) for name in ggufs if not is_projector_name(name)}
+    found = sorted(filter(is_projector_name, ggufs), key=_rank)
+    if len(models) > 1:
+        found = [name for name in ranked(ggufs, weights.name) if _core(name)]
+    return weights.with_name(found[0]) if found else None
 
 
 def read_projector(path: Path) -> Header:
@@ -78,11 +89,22 @@ def describe(path: Path) -> Projector:
 
 
 def _rank(name: str) -> tuple[int, int, str]:
-    stem = name.lower()
-    found = [place for place, kind in enumerate(PREFERRED) if _has(stem, kind)]
-    return min(found, default=len(PREFERRED)), len(name), name
+    kind = name_kind(name)
+    return PREFERRED.index(kind) if kind in PREFERRED else len(PREFERRED), len(name), name
 
 
-def _has(stem: str, kind: str) -> bool:
-    before = stem.find(kind)
-    return before >= 0 and not (kind == "f16" and stem[before - 1 : before] == "b")
+def name_kind(name: str) -> str:
+    """Read the type of its numbers from a projector's name, such as f16; empty for none."""
+    found = _KIND.findall(name.lower().removesuffix(".gguf"))
+    return str(found[-1]) if found else ""
+
+
+def _core(name: str) -> str:
+    """Return what a name says of the model itself, without its type and what kind of file it is."""
+    stem = _KIND.sub("", model_stem(name).lower()).replace(MARK, "")
+    core = re.sub(r"[^0-9a-z]", "", stem)
+    return "" if core == "model" else core
+
+
+def _belongs(projector: str, model: str) -> bool:
+    return projector in model or model in projector

@@ -38,7 +38,8 @@ def test_models_of_today_are_offered_where_llama_cpp_runs(
 ) -> None:
     monkeypatch.setattr(engines, "installed_engines", lambda: engines.ENGINES)
     both = offers()
-    assert 15 <= len(both) <= 30
+    assert 15 <= len(both) <= 32
+    assert sum(entry.sees for entry in both) >= 8
     assert {entry.kind for entry in both} == {"text", "embedding"}
     assert not any(entry.is_retired for entry in both)
     monkeypatch.setattr(engines, "installed_engines", lambda: ("ctransformers",))

@@ -9,7 +9,7 @@ from app.config import Settings
 from app.errors import ModelTooLarge
 from app.models import memory
 from app.models.gguf.kv_layout import KvLayout
-from app.models.model import Model, ModelSettings
+from app.models.model import Model, ModelSettings, Projector
 
 LLAMA = Model(
     name="llama2",
@@ -31,6 +31,16 @@ def test_a_model_needs_its_weights_and_its_contexts() -> None:
         memory.required_bytes(LLAMA, 1000, 2)
         == 4_000_000_000 + 2 * 524_288_000 + memory.OVERHEAD_BYTES
     )
+
+
+def test_a_model_that_sees_needs_its_projector_and_space_for_pictures() -> None:
+    shown = Projector("mmproj.gguf", 800_000_000, "")
+    seeing = replace(LLAMA, projector=shown, engines=("llama.cpp",))
+    assert seeing.sees
+    more = 800_000_000 + memory.PICTURE_BYTES
+    text = memory.required_bytes(LLAMA, 1000, 2)
+    assert memory.required_bytes(seeing, 1000, 2) == text + more
+    assert memory.host_bytes(seeing) == memory.host_bytes(LLAMA) + more
 
 
 def test_the_context_is_what_was_chosen_and_never_more_than_the_models_own() -> None:

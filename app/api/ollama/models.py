@@ -126,7 +126,7 @@ async def show() -> Response:
             "general.parameter_count": model.parameters,
             f"{model.architecture}.context_length": model.context_length,
         },
-        "capabilities": [CAPABILITIES[model.kind]],
+        "capabilities": [CAPABILITIES[model.kind], *(["vision"] if model.sees else [])],
         "modified_at": rfc3339(_modified(model)),
     }
     return http.json_response(content)

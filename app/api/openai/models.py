@@ -22,7 +22,7 @@ blueprint = Blueprint("api_models", __name__, url_prefix="/v1/models")
 class ModelObject(msgspec.Struct):
     """context_length: tokens that a prompt and its answer may have together; created: when it was
     installed, in seconds since 1970; engine: what runs it, `remote` for another server; kind: what
-    it makes, `text` in chats, or numbers for search."""
+    it makes, `text` in chats, or numbers for search; sees: whether it takes pictures."""
 
     id: str
     created: int
@@ -31,6 +31,7 @@ class ModelObject(msgspec.Struct):
     state: ModelState
     engine: Literal["ctransformers", "llama.cpp", "remote"]
     kind: ModelKind = "text"
+    sees: bool = False
     object: Literal["model"] = "model"
     owned_by: str = "wick"
 
@@ -72,4 +73,5 @@ def _object(context: ServerContext, model: Model) -> ModelObject:
         state=status.state if status else ModelState.IDLE,
         engine=model.engine,
         kind=model.kind,
+        sees=model.sees,
     )

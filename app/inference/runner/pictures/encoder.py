@@ -29,9 +29,9 @@ from app.inference.runner.pictures.decoder import read_pixels
 from app.inference.runner.pictures.image_ids import is_first_row, row_ids
 from app.models.model import Projector, TurnImage
 
-KEPT_BYTES: Final = 128 << 20
+KEPT_BYTES: Final = 64 << 20
 """Of rows that were encoded; those not used for longest go first."""
-OPEN_PICTURES: Final = 4
+OPEN_PICTURES: Final = 2
 """That are cut up and resized, while their chunks are encoded."""
 KNOWN_CHUNKS: Final = 4096
 KNOWN_SIZES: Final = 256

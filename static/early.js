@@ -22,7 +22,7 @@ paint();
 // The list of chats stands where it stood on the page before, from the first paint on.
 new MutationObserver((_, observer) => {
   const chats = document.querySelector("#chats:has(+ *)");
-  if (chats) chats.scrollTop = sessionStorage.listTop ?? 0;
+  if (chats && sessionStorage.listTop > 0) chats.scrollTop = sessionStorage.listTop; // asks for the layout
   if (chats || document.readyState !== "loading") observer.disconnect();
 }).observe(document, { childList: true, subtree: true });
 addEventListener("DOMContentLoaded", () => {

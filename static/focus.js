@@ -24,12 +24,16 @@ document.addEventListener("focusout", ({ target, relatedTarget }) => {
     if (document.hasFocus() && document.activeElement === document.body && isUsable(target)) last = null;
   });
 });
-new MutationObserver(() => {
+// Once before the next frame, which needs the styles anyway: to ask for them after each change is dear.
+let awaited = 0;
+const check = () => {
+  awaited = 0;
   if (!last || isUsable(last.element)) return;
   if (document.activeElement !== document.body && isUsable(document.activeElement)) return;
   const next = [...openers(last)].map((one) => one.successor()).find(isUsable) ?? home();
   next?.focus({ preventScroll: true });
-}).observe(document.body, {
+};
+new MutationObserver(() => { awaited ||= requestAnimationFrame(check); }).observe(document.body, {
   subtree: true, childList: true, attributeFilter: ["hidden", "disabled", "open"],
 });
 

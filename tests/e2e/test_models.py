@@ -108,9 +108,12 @@ async def test_a_chat_that_outgrows_the_window_says_so_and_goes_on(
     for number in range(5):
         await chat.ask(f"Message {number}: " + "these words take room " * 4)
         await chat.ends()
+        await chat.log.evaluate("log => { log.firstElementChild.isOld = true; }")
     divider = chat.log.get_by_role("note")
     await expect(divider).to_have_count(1)
     await expect(divider).to_contain_text("Messages above this line no longer fit")
+    # It comes by itself: the messages are not sent again.
+    assert await chat.log.evaluate("log => Boolean(log.firstElementChild.isOld)")
     dropped = server.messages(chat.chat_id)[-1]["dropped"]
     assert dropped > 0
     above = await chat.log.evaluate(

@@ -120,6 +120,7 @@ class ChatConnection:
     heads: dict[int, MessageHead] = field(default_factory=dict)
     places: dict[int, ShownAnswer] = field(default_factory=dict)
     divider: int | None = None
+    moves_divider: bool = False
     actions: tuple[bool, bool] = (False, False)
     gauge: ContextUsage | None = None
     options: list[ModelOption] = field(default_factory=list)
@@ -169,9 +170,14 @@ class ChatConnection:
         if not has_changes:
             streams, subscription.streams = subscription.streams, set()
             parts += [self._progress(message_id) for message_id in streams]
+            if self.moves_divider:
+                parts.append(self.context.fragments.moved_divider(self.divider))
+                self.moves_divider = False
         elif subscription.streams or self.wants_earlier:
             # In a frame of their own, so that no frame replaces one message twice.
             subscription.notify(urgent=True)
+        if self.moves_divider:  # a moment later: with more text at once, the page would jump
+            subscription.notify()
         return "".join(parts)
 
     def _progress(self, message_id: int) -> str:
@@ -200,10 +206,11 @@ class ChatConnection:
         view = await load_chat_view(self.context, self.user_id, self.chat_id, self.first)
         shown, fragments = list(self.keys), self.context.fragments
         is_same = [v.id for v in view.views[: len(shown)]] == shown
-        if not is_same or view.divider != self.divider:
-            frame = self._full_frame(view)
+        old, new = view.views[: len(shown)], view.views[len(shown) :]
+        if not is_same or (view.divider != self.divider and view.divider in {v.id for v in new}):
+            frame, self.moves_divider = self._full_frame(view), False
         else:
-            old, new = view.views[: len(shown)], view.views[len(shown) :]
+            self.moves_divider |= view.divider != self.divider
             changed = [v for v in old if v.key != self.keys[v.id]]
             frame = "".join(self._changed(v) for v in changed)
             frame += "".join(fragments.appended(v) for v in new)

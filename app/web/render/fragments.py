@@ -103,6 +103,13 @@ class Fragments:
     def appended(self, view: MessageView) -> str:
         return str(self._swaps.appended("#log", self.message(view)))
 
+    def moved_divider(self, divider: int | None) -> str:
+        """The line above message `divider`; where neither it nor a former line is, nothing."""
+        line = self.partial("#log > .divider", "delete", "")
+        if divider is not None:
+            line += self.partial(f"#m{divider}", "beforebegin", self.render("_divider.html"))
+        return line
+
     def message(self, view: MessageView, *, oob: bool = False) -> str:
         return self.render("_message.html", message=view, oob="outerHTML" if oob else "")
 

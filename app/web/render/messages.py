@@ -88,7 +88,7 @@ def answer_stats(message: Message, model: str) -> tuple[tuple[str, str], ...]:
 # The part of a long chat that a page holds: its end, and as much before it as was asked for.
 
 
-PAGE_SIZE = 30
+PAGE_SIZE = 16
 """Messages that are shown at first, and that each look further back adds."""
 CONTEXT_ROWS = 4
 """Messages that stand before one that somebody comes to look at."""

@@ -60,6 +60,7 @@ class TemporaryChats:
         self._clock = clock
         self._trash = Trash(db, pool, hub)
         self._leases: dict[str, _Lease] = {}
+        self._files_until = -math.inf
 
     def use(self, chat_id: str) -> ChatServices:
         """Return what this chat is used with, which keeps it a while longer."""
@@ -70,6 +71,10 @@ class TemporaryChats:
     def keep_for_program(self, chat_id: str) -> None:
         """Keep a chat that no tab shows, between two requests of a program."""
         self._leases[chat_id] = _Lease(self._clock(), max(PROGRAM_SECONDS, self._grace))
+
+    def keep_files_for_program(self) -> None:
+        """Keep files that a program has uploaded, until it begins a chat with them."""
+        self._files_until = self._clock() + PROGRAM_SECONDS
 
     async def end(self, chat_id: str) -> None:
         """Stop what is answered in a chat and forget all of it, in runners as well."""
@@ -96,7 +101,9 @@ class TemporaryChats:
                 lease.used = now
             elif now - lease.used >= lease.seconds:
                 await self.end(chat_id)
-        if not self._leases:  # files that nobody sent belong to no chat
+        if (
+            not self._leases and now >= self._files_until
+        ):  # files that nobody sent belong to no chat
             await self._db.write(lambda c: attachments.purge_unsent(c, math.inf))
         await self.services.pictures.sweep()
 

@@ -35,6 +35,7 @@ async def temporary(repl: Repl, _: str) -> None:
         raise ChatError("Nothing can be saved here: another “wick chat” is using the data folder.")
     await repl.begin(repl.model, is_temporary=not repl.is_temporary)
     repl.info(TEMPORARY if repl.is_temporary else "New chat. It is saved.")
+    repl.introduce()
 
 
 async def choose_chat(repl: Repl, _: str) -> None:

@@ -383,6 +383,8 @@ async def follow(client: httpx.AsyncClient, ref: AnswerRef, start: int) -> Async
 
 def _to_event(event: ServerSentEvent, ref: AnswerRef, progress: _Progress) -> list[Event]:
     """Turn a server-sent event into what it means for the user."""
+    if not event.data:  # a comment, which httpx-sse takes for an event
+        return []
     progress.last_id = event.id or progress.last_id
     data: dict[str, Any] = json.loads(event.data)
     match event.event:

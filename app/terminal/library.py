@@ -17,6 +17,8 @@ from app.terminal.repl import Repl, is_command
 
 PREVIEW_CHARS: Final = 200
 MEANING_CHARS: Final = 60
+CHOICE_COLUMNS: Final = 12
+"""Columns before the text of a choice, and some behind it."""
 NOBODY: Final = "-"
 """Argument that stands for no persona."""
 
@@ -31,7 +33,7 @@ async def prompts(repl: Repl, _: str) -> None:
         repl.info(f"No saved prompts yet. {_where_to_add(repl, 'prompts')}")
         return
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, min_width=max(len(one.name) for one in repl.prompts) + 1)
     table.add_column(no_wrap=True, overflow="ellipsis")
     for prompt in repl.prompts:
         name = Text(f"/{one_line(prompt.name)}", style="cyan")
@@ -124,7 +126,7 @@ async def persona(repl: Repl, name: str) -> None:
 
 async def _choose(repl: Repl) -> int | None:
     """Let the user choose: the id of a persona, 0 for none; None after Escape."""
-    room = max(repl.console.width - 6, 10)
+    room = max(repl.console.width - CHOICE_COLUMNS, 10)
     options = [(0, "No persona")]
     for one in repl.personas:
         about = f"{one.title} · {one.instructions}" if one.instructions else one.title

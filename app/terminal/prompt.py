@@ -217,7 +217,9 @@ def _bindings(*, is_optional: bool = False) -> KeyBindings:
     @bindings.add("c-c")
     @bindings.add("<sigint>")
     def _(event: KeyPressEvent) -> None:
-        if event.current_buffer.text:
+        if event.current_buffer.complete_state:
+            event.current_buffer.cancel_completion()
+        elif event.current_buffer.text:
             event.current_buffer.reset()
         else:
             event.app.exit(exception=KeyboardInterrupt())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -181,8 +182,11 @@ def thought_note(answer: MessageRecord) -> str:
     return f"Thought for {describe_duration(max(1, round(answer.thought_seconds)))}"
 
 
-def answer_stats(answer: MessageRecord) -> str:
-    """Say, `smollm2-135m · 42 tokens · 78.3 tok/s · first after 0.21 s`, and what was cached."""
+def answer_stats(answer: MessageRecord, room: int = sys.maxsize) -> str:
+    """Say, `smollm2-135m · 42 tokens · 78.3 tok/s · first after 0.21 s`, and what was cached.
+
+    Of that comes what fits into `room` characters.
+    """
     parts = [answer.model or ""]
     if answer.completion_tokens:
         plural = "s" if answer.completion_tokens != 1 else ""
@@ -194,7 +198,10 @@ def answer_stats(answer: MessageRecord) -> str:
     if answer.prompt_tokens:
         cached = answer.cached_tokens or 0
         parts.append(f"{cached:,} of {answer.prompt_tokens:,} cached")
-    return " · ".join(part for part in parts if part)
+    shown = " · ".join(part for part in parts if part)
+    while len(shown) > room and " · " in shown:
+        shown = shown.rpartition(" · ")[0]
+    return shown
 
 
 def to_dict(chat_id: str | None, answer: MessageRecord) -> dict[str, Any]:

@@ -119,15 +119,15 @@ class Repl:
 
     def close(self, answer: MessageRecord) -> None:
         """Print how an answer ended."""
-        end = ending_note(answer)
+        end, thought = ending_note(answer), thought_note(answer)
         if answer.status == "failed":
             self.error(end)
         elif end:
             self.info(end)
         for line in (
             dropped_note(answer),
-            thought_note(answer),
-            answer_stats(answer) if answer.completion_tokens else "",
+            f"{thought}; /thought shows it" if thought else "",
+            answer_stats(answer, self.console.width) if answer.completion_tokens else "",
         ):
             if line:
                 self.info(line)
@@ -164,8 +164,10 @@ class Repl:
             self.personas = await self.backend.personas()
 
     async def leave(self) -> None:
-        """Leave this chat for good; a temporary one ends."""
+        """Leave this chat for good; a temporary one ends, and what was not sent there."""
         await self._leave(is_temporary=self.is_temporary)
+        while self.is_temporary and self.files:
+            await self.backend.remove_file(self.files.pop())
 
     async def _leave(self, *, is_temporary: bool) -> None:
         """End a temporary chat, and take files that were not sent yet along to the next chat."""
@@ -256,7 +258,7 @@ class Repl:
             self.console.print(title, no_wrap=True, overflow="ellipsis", highlight=False)
         self.warn_if_remote()
         self.show_files()
-        self.info("Enter sends, Alt-Enter starts a new line, /help lists commands.")
+        self.info("Enter sends · Alt-Enter starts a new line · /help")
         if self.is_temporary:
             self.info(TEMPORARY)
         self.introduce()
@@ -270,7 +272,7 @@ class Repl:
             self._show(self.persona.greeting)
             self.console.print()
         if self.starters:
-            self.info("To begin with one of these, press Tab:")
+            self.info("Press Tab to begin with:")
         for starter in self.starters:
             self.info(f"{' ' * len(MARK)}{one_line(starter)}")
 

@@ -15,7 +15,7 @@ from app.conversations.submission import Prompt
 from app.conversations.temporary import PROGRAM_SECONDS, TemporaryChats
 from app.db import temporary
 from app.db.connection import open_database
-from app.errors import ChatNotFound
+from app.errors import AttachmentNotFound, ChatNotFound
 from app.inference import kv_files
 from app.inference.process import RunnerProcess
 from app.inference.protocol import DeleteCache
@@ -113,6 +113,16 @@ async def test_a_program_has_an_hour_between_two_requests(stage: Stage) -> None:
     assert await stage.exists()
     await stage.after(1)
     assert not await stage.exists()
+
+
+async def test_files_of_a_program_stay_until_its_chat_begins(stage: Stage) -> None:
+    stage.chats.keep_files_for_program()
+    file = await stage.chats.services.attachments.add(USER, "notes.txt", b"a secret fox")
+    await stage.after(PROGRAM_SECONDS - 1)
+    assert (await stage.chats.services.attachments.get(USER, file.id)).name == "notes.txt"
+    await stage.after(1)
+    with pytest.raises(AttachmentNotFound):
+        await stage.chats.services.attachments.get(USER, file.id)
 
 
 async def test_what_is_on_the_disk_knows_nothing_of_it(stage: Stage) -> None:

@@ -54,7 +54,7 @@ async def test_a_thought_is_a_status_line_and_shown_by_a_command(
     thinker.may_answer.set()
     text = await asyncio.to_thread(user.sees, "7 tokens")
     assert "It is blue." in text
-    assert "Thought for 1 s" in text
+    assert "Thought for 1 s; /thought shows it" in text
     assert "Thinking" not in text
     assert "I think." not in text
     await asyncio.to_thread(user.is_ready)

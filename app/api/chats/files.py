@@ -19,6 +19,8 @@ async def create() -> Response:
     temporary chat."""
     given = request.args.get("temporary", "false")
     is_temporary = http.one_of(given, ("true", "false"), "temporary") == "true"
+    if is_temporary:
+        server_context().temporary.keep_files_for_program()
     file = await attachments.take_file(temporary=is_temporary)
     return http.json_response(file_object(file), status=201)
 

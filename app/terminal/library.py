@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from app.conversations.saved_prompts import fill
@@ -32,13 +31,11 @@ async def prompts(repl: Repl, _: str) -> None:
     if not repl.prompts:
         repl.info(f"No saved prompts yet. {_where_to_add(repl, 'prompts')}")
         return
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True, min_width=max(len(one.name) for one in repl.prompts) + 1)
-    table.add_column(no_wrap=True, overflow="ellipsis")
+    width = max(len(one.name) for one in repl.prompts) + len("/") + len("  ")
     for prompt in repl.prompts:
-        name = Text(f"/{one_line(prompt.name)}", style="cyan")
-        table.add_row(name, Text(one_line(prompt.text)))
-    repl.console.print(table)
+        name = Text(f"/{one_line(prompt.name)}".ljust(width), style="cyan")
+        about = cut(prompt.text, max(repl.console.width - width, 10))
+        repl.print(name.append(about, style="default"))
 
 
 async def insert(repl: Repl, line: str) -> None:

@@ -2,7 +2,7 @@
 
 const form = document.getElementById("composer");
 const byId = (id) => document.getElementById(id);
-const [chips, area, picker, pattern] = ["chips", "message", "files", "chip"].map(byId);
+const [chips, area, picker, pattern, warning] = ["chips", "message", "files", "chip", "too-large"].map(byId);
 const field = form.elements.attachments; // the ids of what will be sent
 const announcer = document.getElementById("announcer");
 const headers = {
@@ -10,7 +10,6 @@ const headers = {
 };
 const LONG = 5000; // characters of a text that becomes a file when it is pasted
 const { source, largest, largestPicture } = chips.dataset;
-const place = () => `files ${location.pathname.endsWith("/") ? "/" : form.dataset.address}`;
 let isPlain = false; // by Ctrl+Shift+V a long text is pasted as text
 let sent = []; // the chips of the message that is on its way
 
@@ -34,7 +33,7 @@ async function attach(file) {
 async function send(file) {
   const limit = file.type.startsWith("image/") ? largestPicture : largest;
   if (file.size > limit) throw new Error(`Too large: the limit is ${limit >> 20} MB.`);
-  const address = `${source}?name=${encodeURIComponent(file.name)}`;
+  const address = `${source}?${about()}&name=${encodeURIComponent(file.name)}`;
   const body = await file.arrayBuffer().catch(() => { throw new Error("Folders can't be attached."); });
   const answer = await fetch(address, { method: "POST", body, headers })
     .catch(() => { throw new Error("Can't reach Wick. Try again."); });
@@ -42,14 +41,44 @@ async function send(file) {
   if (!answer.ok) throw new Error(text);
   return document.createRange().createContextualFragment(text);
 }
+const ready = () => [...chips.querySelectorAll("[data-status=ready]")];
 function changed() {
-  const ready = [...chips.querySelectorAll("[data-status=ready]")];
-  field.value = ready.map((one) => one.dataset.attachment).join(" ");
-  if (field.value) sessionStorage[place()] = field.value;
-  else sessionStorage.removeItem(place());
-  field.dispatchEvent(new Event("input", { bubbles: true }));
+  field.value = ready().map((one) => one.dataset.attachment).join(" ");
+  field.dispatchEvent(new Event("input", { bubbles: true })); // drafts.js keeps it
+  weigh();
 }
 new MutationObserver(changed).observe(chips, { childList: true });
+
+// Tokens are those of the chosen model, which may be unable to read so many.
+const model = () => byId("model")?.value ?? "";
+const about = () => new URLSearchParams({ model: model(), chat: form.dataset.address.split("/").pop() });
+function weigh() {
+  const total = ready().reduce((sum, { dataset }) => sum + Number(dataset.tokens), 0);
+  const over = ready().find(({ dataset }) => total > dataset.limit);
+  const text = over?.dataset.warning ?? "";
+  if (warning.textContent !== text) warning.textContent = announcer.textContent = text;
+  recount();
+}
+async function recount() {
+  const stale = ready().filter(({ dataset }) => dataset.for !== model());
+  if (!stale.length) return;
+  for (const { dataset } of stale) dataset.for = model();
+  for (const now of (await read(field.value))?.children ?? []) {
+    const chip = chips.querySelector(`[data-attachment="${now.dataset.attachment}"]`);
+    if (chip?.dataset.for !== now.dataset.for) continue;
+    for (const name of ["limit", "warning", "tooLarge"]) delete chip.dataset[name];
+    Object.assign(chip.dataset, now.dataset);
+    chip.querySelector(".about").replaceWith(now.querySelector(".about"));
+  }
+  weigh();
+}
+async function read(ids) { // the chips of files that the server has
+  const answer = await fetch(`${source}?${about()}&ids=${encodeURIComponent(ids)}`, { headers })
+    .catch(() => null);
+  return answer?.ok ? document.createRange().createContextualFragment(await answer.text()) : null;
+}
+document.addEventListener("change", ({ target }) => { if (target.id === "model") recount(); });
+document.addEventListener("htmx:ws:after:message:incoming", recount);
 chips.addEventListener("click", ({ target }) => {
   const chip = target.closest("button")?.closest("li");
   if (!chip) return;
@@ -99,15 +128,15 @@ for (const kind of ["drop", "dragleave"]) {
 
 form.addEventListener("submit", () => { sent = field.value.split(" "); }, true);
 form.addEventListener("taken", () => {
-  sessionStorage.removeItem(place()); // a new chat has no address until just after this
   for (const chip of chips.querySelectorAll("li")) {
     if (chip.dataset.status === "failed" || sent.includes(chip.dataset.attachment)) chip.remove();
   }
+  changed(); // at once: a new chat, and so its draft, has another address just after this
 });
-// What was attached but not sent is there again after a reload of this tab.
-const left = sessionStorage[place()];
-if (left) {
-  fetch(`${source}?ids=${encodeURIComponent(left)}`, { headers })
-    .then((answer) => (answer.ok ? answer.text() : ""))
-    .then((html) => { if (html) chips.insertAdjacentHTML("afterbegin", html); });
-}
+// What was attached but not sent comes from the draft.
+field.addEventListener("restore", async () => {
+  const found = await read(field.value);
+  if (!found) return;
+  chips.prepend(found);
+  changed();
+});

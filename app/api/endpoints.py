@@ -248,6 +248,7 @@ ENDPOINTS: Final = (
         query=(
             ("name", None, "its name, with the ending"),
             ("temporary", None, "`true` for a temporary chat"),
+            ("model", None, "whose tokenizer counts its tokens; else they are an estimate"),
         ),
     ),
     Endpoint(*("get", f"{_FILE}", "Chats", "Get what is known of a file"), response=FileObject),

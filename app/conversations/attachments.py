@@ -11,6 +11,7 @@ import hashlib
 import re
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -23,8 +24,12 @@ from app.db import attachments
 from app.db.attachments import Attachment, NewAttachment
 from app.db.connection import Database
 from app.errors import AttachmentNotFound, AttachmentRefused, InvalidMessage
+from app.inference.context_window import answer_reserve
 from app.media.picture_files import THUMBNAIL_TYPE
 from app.media.pictures import Picture, PictureDecoder, is_picture
+from app.models.model import Model
+from app.models.parameters import GenerationSettings
+from app.models.text.token_count import count_tokens
 
 MAX_FILE_BYTES: Final = 1 << 20
 MAX_FILES: Final = 10
@@ -53,6 +58,7 @@ class Attachments:
         self._db = db
         self._pictures = pictures
         self._decoder = decoder
+        self._counting = asyncio.Lock()
 
     async def add(self, user_id: int, name: str, data: bytes) -> Attachment:
         """Save a file for a message that is being written. Raises AttachmentRefused."""
@@ -81,6 +87,40 @@ class Attachments:
     async def unsent(self, user_id: int, ids: Sequence[int]) -> list[Attachment]:
         """Find those of these files that belong to no message yet."""
         return await attachments.unsent(self._db, user_id, ids)
+
+    async def counted(
+        self, user_id: int, files: Sequence[Attachment], model: Model | None
+    ) -> list[Attachment]:
+        """Return the same files with the tokens this model makes of them, estimated where Wick has
+        not its tokenizer."""
+        if model is None:
+            return [replace(file, counted_by="") for file in files]
+        unknown = [file.id for file in files if file.kind == "text" and not _is_of(file, model)]
+        counts = await self._count(user_id, unknown, model) if unknown else {}
+        known = [file for file in files if file.kind != "text" or _is_of(file, model)]
+        now = {file.id: file for file in known}
+        now |= {
+            file.id: replace(file, tokens=counts[file.id], counted_by=model.name)
+            for file in files
+            if file.id in counts
+        }
+        return [now.get(file.id) or replace(file, counted_by="") for file in files]
+
+    async def _count(self, user_id: int, ids: Sequence[int], model: Model) -> dict[int, int]:
+        """Count the tokens of files and keep the numbers with them."""
+        texts = await attachments.texts(self._db, user_id, ids)
+        async with self._counting:  # one process at a time
+            counts = await count_tokens(model, list(texts.values()))
+        if counts is None:
+            return {}
+        found = dict(zip(texts, counts, strict=True))
+
+        async def save(connection: aiosqlite.Connection) -> None:
+            for one, tokens in found.items():
+                await attachments.set_tokens(connection, user_id, one, tokens, model.name)
+
+        await self._db.write(save)
+        return found
 
     async def text(self, user_id: int, attachment_id: int) -> str:
         """Read what models are given of a file. Raises AttachmentNotFound."""
@@ -129,6 +169,34 @@ class Attachments:
         """Remove a file that is not sent. Raises AttachmentNotFound."""
         if not await self._db.write(lambda c: attachments.remove_unsent(c, user_id, attachment_id)):
             raise AttachmentNotFound("There is no such file, or it was sent already.")
+
+
+def _is_of(file: Attachment, model: Model) -> bool:
+    return file.counted_by == model.name
+
+
+@dataclass(frozen=True, slots=True)
+class PromptLimit:
+    """Limit of a prompt for a model: `tokens` at once. model: its name; title: what people call
+    it."""
+
+    model: str
+    title: str
+    tokens: int
+
+    @classmethod
+    def of(cls, model: Model, made_with: GenerationSettings) -> PromptLimit | None:
+        """None while the size of its window is not known."""
+        size = made_with.context_length
+        if not size:
+            return None
+        tokens = size - answer_reserve(made_with.max_tokens, size)
+        return cls(model.name, model.title, tokens)
+
+    def warning(self, *, is_estimate: bool) -> str:
+        """Say that files are too large."""
+        begin = "Probably too large" if is_estimate else "Too large"
+        return f"{begin} for {self.title}, which reads up to {self.tokens:,} tokens at once."
 
 
 async def check_unsent(db: Database, user_id: int, ids: Sequence[int]) -> None:

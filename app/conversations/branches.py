@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal
 from weakref import WeakValueDictionary
@@ -138,14 +138,23 @@ class Branches:
             *(self._db, prompt.user_id, prompt.chat_id, prompt.message_id)
         )
 
-    async def edit(self, ref: MessageRef, text: str, client_id: str, model: str = "") -> AnswerRef:
+    async def edit(
+        self,
+        ref: MessageRef,
+        text: str,
+        client_id: str,
+        model: str = "",
+        files: Collection[int] | None = None,
+    ) -> AnswerRef:
         """Ask the prompt again in other words, on a branch of its own; the old one is kept.
 
-        What is being written in the chat is stopped: it answers what was not meant. Raises
+        files: those of its files that it keeps, by their ids; None for all. What is being written
+        in the chat is stopped: it answers what was not meant. Raises
         MessageNotFound, InvalidMessage, and what `AnswerService.submit` raises.
         """
         message = await self.get(ref)
-        text = self._answers.validate_prompt(text, is_optional=bool(message.attachments))
+        kept = [file for file in message.attachments if files is None or file.id in files]
+        text = self._answers.validate_prompt(text, is_optional=bool(kept))
         if message.role != "user":
             raise MessageNotFound("Only your own messages can be edited.")
         by = model or await self._model_of(ref)
@@ -157,7 +166,8 @@ class Branches:
             old, now = await _find(connection, ref), time.time()
             whose = (connection, ref.user_id, ref.chat_id)
             prompt = await messages.add_user(*whose, old.parent_id, text, client_id, now)
-            await attachments.copy(connection, ref.user_id, old.id, prompt, now)
+            ids = [file.id for file in kept]
+            await attachments.copy(connection, ref.user_id, old.id, prompt, now, ids)
             answer = await messages.add_answer(*whose, prompt, by, now, made_with)
             await chats.advance(*whose, answer, by, now)
             return SavedAnswer(AnswerRef(ref.chat_id, prompt, answer))

@@ -17,19 +17,22 @@ if TYPE_CHECKING:
 
 MAX_UNSENT: Final = 40
 """Files of a user that belong to no message yet; older ones are deleted."""
-_SHOWN: Final = "id, name, kind, media_type, size, tokens, digest, width, height, alt, gives_text"
+_SHOWN: Final = (
+    "id, name, kind, media_type, size, tokens, counted_by, digest, width, height, alt, gives_text"
+)
 _COPIED: Final = (
-    "user_id, place, name, kind, media_type, size, digest, text, tokens, width, height, alt,"
-    " gives_text"
+    "user_id, place, name, kind, media_type, size, digest, text, tokens, counted_by, width, height,"
+    " alt, gives_text"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file without its content. size: bytes; tokens: about how many a model is given of it.
+    """A file without its content. size: bytes; tokens: how many a model is given of it; counted_by:
+    the model whose tokenizer counted them, empty for an estimate; digest: SHA-256 of its bytes.
 
-    digest: SHA-256 of its bytes. Of a picture: width, height: pixels; alt: what it shows;
-    gives_text: whether a model that sees no pictures is given the text in it.
+    Of a picture: width, height: pixels; alt: what it shows; gives_text: whether a model that sees
+    no pictures is given the text in it.
     """
 
     id: int
@@ -38,6 +41,7 @@ class Attachment:
     media_type: str
     size: int
     tokens: int
+    counted_by: str = ""
     digest: str = ""
     width: int = 0
     height: int = 0
@@ -170,6 +174,16 @@ async def set_picture_text(
     return cursor.rowcount > 0
 
 
+async def set_tokens(
+    connection: aiosqlite.Connection, user_id: int, attachment_id: int, tokens: int, by: str
+) -> None:
+    """Keep how many tokens a file has for this model."""
+    await connection.execute(
+        "UPDATE attachments SET tokens = ?, counted_by = ? WHERE id = ? AND user_id = ?",
+        (tokens, by, attachment_id, user_id),
+    )
+
+
 async def detach(connection: aiosqlite.Connection, user_id: int, message_id: int) -> None:
     """Take the files of a message back, which is going away: they are unsent again."""
     await connection.execute(
@@ -179,12 +193,18 @@ async def detach(connection: aiosqlite.Connection, user_id: int, message_id: int
 
 
 async def copy(
-    connection: aiosqlite.Connection, user_id: int, from_id: int, to_id: int, now: float
+    connection: aiosqlite.Connection,
+    user_id: int,
+    from_id: int,
+    to_id: int,
+    now: float,
+    kept: Iterable[int] | None = None,
 ) -> None:
-    """Give another message the same files."""
+    """Give another message the same files, or those of them that are to be kept."""
+    only = "" if kept is None else f" AND id IN ({_list(kept)})"
     await connection.execute(
         f"INSERT INTO attachments ({_COPIED}, message_id, created_at)"  # noqa: S608
-        f" SELECT {_COPIED}, ?, ? FROM attachments WHERE message_id = ? AND user_id = ?"
+        f" SELECT {_COPIED}, ?, ? FROM attachments WHERE message_id = ? AND user_id = ?{only}"
         " ORDER BY place",
         (to_id, now, from_id, user_id),
     )

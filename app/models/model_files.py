@@ -20,6 +20,7 @@ from app.models.upstream import RemoteModel, Upstream, merge_upstreams, validate
 log = logging.getLogger(__name__)
 
 FILE: Final = "model.json"
+TOKENIZER_FILE: Final = "tokenizer.json"
 SETTINGS: Final = "settings.json"
 SPEEDS: Final = "engine.json"
 ADAPTED_FORMAT: Final = 1

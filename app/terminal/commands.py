@@ -84,7 +84,8 @@ async def attach(repl: Repl, name: str) -> None:
     elif name:
         check_count(len(repl.files) + 1)
         file = await asyncio.to_thread(read_file, name)
-        repl.files.append(await repl.backend.upload(file, is_temporary=repl.is_temporary))
+        sent = await repl.backend.upload(file, repl.model, is_temporary=repl.is_temporary)
+        repl.files.append(sent)
     if repl.files:
         repl.show_files()
     else:

@@ -27,13 +27,14 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True)
 class SentFile:
-    """A file that the server has, for one message. tokens: about how many a model is given;
-    source: the same file here."""
+    """A file that the server has, for one message. tokens: how many a model is given of it;
+    source: the same file here; is_estimate: whether no tokenizer has counted its tokens."""
 
     id: int
     name: str
     tokens: int
     source: LocalFile
+    is_estimate: bool = True
 
 
 def read_files(names: Sequence[str]) -> list[LocalFile]:
@@ -81,4 +82,5 @@ def matching_files(begun: str) -> list[str]:
 
 
 def describe(file: SentFile) -> str:
-    return f"{file.name} (about {file.tokens:,} {'token' if file.tokens == 1 else 'tokens'})"
+    about = "about " if file.is_estimate else ""
+    return f"{file.name} ({about}{file.tokens:,} {'token' if file.tokens == 1 else 'tokens'})"

@@ -146,11 +146,13 @@ class HttpBackend:
         body = {"text": text, "model": model}
         return await self._ask(f"/chats/{chat_id}/messages", body | _attached(files))
 
-    async def upload(self, file: LocalFile, *, is_temporary: bool = False) -> SentFile:
-        """Send a file for a message to come, in a chat of that kind."""
-        wanted = {"name": file.name} | ({"temporary": "true"} if is_temporary else {})
+    async def upload(self, file: LocalFile, model: str, *, is_temporary: bool = False) -> SentFile:
+        """Send a file for a message to come, which this model is to read, in a chat of that
+        kind."""
+        wanted = {"name": file.name, "model": model}
+        wanted |= {"temporary": "true"} if is_temporary else {}
         made = (await self._send("POST", "/files", wanted=wanted, content=file.data)).json()
-        return SentFile(made["id"], made["name"], made["tokens"], file)
+        return SentFile(made["id"], made["name"], made["tokens"], file, made["counted_by"] is None)
 
     async def remove_file(self, file: SentFile) -> None:
         await self._send("DELETE", f"/files/{file.id}")

@@ -181,7 +181,9 @@ class Repl:
                 await self.backend.remove_file(file)
             sources, self.files = [file.source for file in self.files], []
             for source in sources:
-                self.files.append(await self.backend.upload(source, is_temporary=is_temporary))
+                self.files.append(
+                    await self.backend.upload(source, self.model, is_temporary=is_temporary)
+                )
         self.is_temporary = self.prompt.is_temporary = is_temporary
 
     async def settings(self) -> ChatSettings:

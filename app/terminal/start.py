@@ -184,7 +184,7 @@ async def _answer_once(backend: HttpBackend, options: ChatOptions, settings: Set
     model = resolve_model(models, options.model or default)
     chosen = await _choose_chat(backend, opened, options, settings)
     is_temporary = options.is_temporary
-    files = [await backend.upload(file, is_temporary=is_temporary) for file in options.files]
+    files = [await backend.upload(file, model, is_temporary=is_temporary) for file in options.files]
     if opened:
         ref = await backend.submit(opened.chat.id, options.question, model, files)
     else:
@@ -215,7 +215,8 @@ async def _run_repl(backend: HttpBackend, options: ChatOptions, settings: Settin
         repl.defaults = chosen
         await repl.begin_with(await _persona(backend, options), options.model)
     repl.files = [
-        await backend.upload(file, is_temporary=repl.is_temporary) for file in options.files
+        await backend.upload(file, repl.model, is_temporary=repl.is_temporary)
+        for file in options.files
     ]
     try:
         with without_echo():

@@ -117,6 +117,7 @@ WRITES: dict[str, Callable[[C, int], Awaitable[Any]]] = {
     "mark": lambda c, who: db_chats.set_unread(c, who, CHAT, is_unread=True),
     "settings": lambda c, who: db_chats.put_settings(c, who, CHAT, '{"seed": 1}', 9.0),
     "attach": lambda c, who: attachments.attach(c, who, [UNSENT], QUESTION),
+    "set_tokens": lambda c, who: attachments.set_tokens(c, who, SENT, 9, "tiny"),
     "detach": lambda c, who: attachments.detach(c, who, QUESTION),
     "copy": lambda c, who: attachments.copy(c, who, QUESTION, ANSWER, 9.0),
     "change_prompt": lambda c, who: saved_prompts.change(c, who, SAVED, "x", "x", 9.0),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from playwright.async_api import expect
 
-from tests.e2e.conftest import TINY
+from tests.e2e.conftest import SMOLLM2, TINY
 from tests.e2e.person import ChatPage, Person
 from tests.e2e.server import Server
 
@@ -38,16 +39,31 @@ async def test_files_are_chosen_dropped_and_pasted_and_sent(
     ready = chat.page.locator("#chips [data-status=ready]")
     await expect(ready).to_have_count(1)
     await expect(chat.send).to_be_enabled()
-    await expect(chips).to_contain_text("about 2 tokens")
+    await expect(chips).to_contain_text(re.compile(r"notes\.py\s*\d tokens"))  # counted for TINY
+    await chat.model.select_option(SMOLLM2)  # other tokens, and a smaller window
+    await expect(chips).to_have_attribute("data-for", SMOLLM2)
+    await chat.model.select_option(TINY)
+    await expect(chips).to_have_attribute("data-for", TINY)
     await chat.page.evaluate(DROP, "table.csv")
     await expect(ready).to_have_count(2)
     assert await chat.message.evaluate(PASTE, "short")  # stays text
-    assert not await chat.message.evaluate(PASTE, "long " * 2000)
+    assert not await chat.message.evaluate(PASTE, "long " * 5000)
     await expect(ready).to_have_count(3)
     await choose(chat, tmp_path, "scan.pdf", b"%PDF-1.7")
     failed = chips.and_(chat.page.locator("[data-status=failed]"))
     await expect(failed).to_contain_text("PDF files aren't supported yet.")
-    await chat.reload()  # what is not sent is there again
+    too_large = chat.page.get_by_text("Too large for tiny, which reads up to")
+    await expect(too_large).to_be_visible()
+    await chat.page.get_by_role("button", name="Remove Pasted text.txt").click()
+    await expect(too_large).to_be_hidden()
+    await chat.page.close()  # what is not sent is there again in the next tab
+    chat = await person.open()
+    ready = chat.page.locator("#chips [data-status=ready]")
+    chips = chat.page.get_by_role("list", name="Attachments").locator("[data-attachment]")
+    await expect(ready).to_have_count(2)
+    await choose(chat, tmp_path, "more.txt", b"more")
+    await expect(ready).to_have_count(3)
+    await chat.reload()
     await expect(ready).to_have_count(3)
     await chat.page.get_by_role("button", name="Remove table.csv").click()
     await expect(ready).to_have_count(2)
@@ -65,6 +81,14 @@ async def test_files_are_chosen_dropped_and_pasted_and_sent(
     await files.first.locator("summary").press("Enter")
     await expect(files.first).to_contain_text("x = 1")
     assert "notes.py" in str(await exported(chat, server))
+    await chat.questions.get_by_role("button", name="Edit", exact=True).click()
+    await chat.page.get_by_role("checkbox", name="more.txt").uncheck()
+    await chat.page.get_by_role("button", name="Save & submit").click()
+    await expect(files).to_have_count(1)
+    await expect(files).to_contain_text("notes.py")
+    await chat.ends()
+    chat = await person.open()
+    await expect(chat.page.locator("#chips [data-status]")).to_have_count(0)
 
 
 async def choose(chat: ChatPage, folder: Path, name: str, data: bytes) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+
 from quart import Blueprint, Response, request
 
 from app.api import http
 from app.api.chats.schemas import FileChange, file_object
+from app.errors import ModelError
+from app.models.model import Model
 from app.web.context import server_context
 from app.web.pages import attachments
 from app.web.security.identity import current_user
@@ -16,13 +21,21 @@ blueprint = Blueprint("api_attachments", __name__, url_prefix="/api/v1/files")
 @blueprint.post("")
 async def create() -> Response:
     """Upload a file as the raw body; `?name=` is what it is called. `?temporary=true`: for a
-    temporary chat."""
+    temporary chat. `?model=`: whose tokenizer is to count its tokens."""
     given = request.args.get("temporary", "false")
     is_temporary = http.one_of(given, ("true", "false"), "temporary") == "true"
     if is_temporary:
         server_context().temporary.keep_files_for_program()
     file = await attachments.take_file(temporary=is_temporary)
+    if name := request.args.get("model"):
+        (file,) = await attachments.counted([file], await _model(name))
     return http.json_response(file_object(file), status=201)
+
+
+async def _model(name: str) -> Model | None:
+    with contextlib.suppress(ModelError):
+        return await asyncio.to_thread(server_context().store.get, name)
+    return None
 
 
 @blueprint.get("/<int:file_id>")

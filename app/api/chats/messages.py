@@ -100,7 +100,7 @@ async def edit(chat_id: str, message_id: int) -> Response:
     ref = await _message_ref(chat_id, message_id)
     client_id = body.client_id or secrets.token_hex(16)
     branches = services_of(chat_id).branches
-    answer = await branches.edit(ref, body.text, client_id, body.model or "")
+    answer = await branches.edit(ref, body.text, client_id, body.model or "", body.attachments)
     return http.json_response(await submitted(answer), status=202)
 
 

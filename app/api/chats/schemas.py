@@ -60,9 +60,10 @@ class ChatObject(msgspec.Struct, kw_only=True):
 
 
 class FileObject(msgspec.Struct, kw_only=True):
-    """A file for a message. size: bytes; tokens: about how many a model is given of it; kind:
-    `text` or `image`. Of a picture also width, height: pixels, alt: what it shows, gives_text:
-    whether a model that sees no pictures is given the text in it."""
+    """A file for a message. size: bytes; tokens: how many a model is given of it; counted_by: the
+    model whose tokenizer counted them, null for an estimate; kind: `text` or `image`. Of a picture
+    also width, height: pixels, alt: what it shows, gives_text: whether a model that sees no
+    pictures is given the text in it."""
 
     id: int
     name: str
@@ -70,6 +71,7 @@ class FileObject(msgspec.Struct, kw_only=True):
     media_type: str
     size: int
     tokens: int
+    counted_by: str | None = None
     width: int = 0
     height: int = 0
     alt: str = ""
@@ -169,11 +171,13 @@ class ChatChange(msgspec.Struct, kw_only=True):
 
 
 class EditedMessage(msgspec.Struct, kw_only=True):
-    """Other words for a prompt, which keeps its files. model: null takes that of the chat."""
+    """Other words for a prompt. model: null takes that of the chat; attachments: which of its
+    files it keeps, null for all."""
 
     text: Text
     model: str | None = None
     client_id: ClientId | None = None
+    attachments: FileIds | None = None
 
 
 class NewMessage(EditedMessage, kw_only=True):
@@ -236,7 +240,8 @@ _FILE_FIELDS: Final = tuple(name for name in Attachment.__slots__ if name != "di
 
 
 def file_object(file: Attachment) -> FileObject:
-    return FileObject(**{name: getattr(file, name) for name in _FILE_FIELDS})
+    values = {name: getattr(file, name) for name in _FILE_FIELDS}
+    return FileObject(**values | {"counted_by": file.counted_by or None})
 
 
 def _live_values(stream: LiveAnswer) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from tokenizers import Tokenizer as FastTokenizer
 
 from app.errors import ModelFileError, TooManyTokens
 from app.models.gguf.tokens import TokenKind, from_byte_level
+from app.models.model_files import TOKENIZER_FILE
 from app.models.text.content_guard import SpecialNames
 
 TokenizerSource = Literal["wick", "llama.cpp"]
 """Whose tokenizer reads a model's texts: Wick's own, or that of llama.cpp's library."""
-TOKENIZER_FILE: Final = "tokenizer.json"
 VOCABULARY_FILE: Final = "vocabulary.json"
 SPACE: Final = "▁"
 """What stands for a space in SentencePiece tokens."""

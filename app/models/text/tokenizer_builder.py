@@ -31,9 +31,9 @@ from app.errors import ModelFileError, ModelUnsupported
 from app.models.engines import NativeUse
 from app.models.gguf.header import Header
 from app.models.gguf.tokens import MAX_MERGES, MAX_TOKEN_BYTES, TokenKind
+from app.models.model_files import TOKENIZER_FILE
 from app.models.text.tokenizer import (
     SPACE,
-    TOKENIZER_FILE,
     TokenizerSource,
     Vocabulary,
     catch_panics,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from quart import Blueprint, Response, request
 
-from app.conversations.attachments import MAX_FILE_BYTES
+from app.conversations.attachments import MAX_FILE_BYTES, Attachments, PromptLimit
 from app.db.attachments import MAX_UNSENT, Attachment
-from app.errors import AttachmentRefused
+from app.errors import AttachmentRefused, ChatNotFound, ModelError
 from app.media.picture_files import ENDINGS, THUMBNAIL_TYPE
 from app.media.pictures import MAX_PICTURE_BYTES, is_picture
+from app.models.model import Model
 from app.web.context import server_context
 from app.web.security.identity import current_user
 
@@ -37,25 +41,56 @@ async def take_file(*, temporary: bool = False) -> Attachment:
 @blueprint.post("")
 async def add() -> str:
     """Answer with the chip of the file."""
-    return server_context().fragments.chips([await take_file()])
+    return await _chips([await take_file()])
 
 
 @blueprint.post("/temporary")
 async def add_temporary() -> str:
     """Answer with the chip of a file for a temporary chat."""
-    return server_context().fragments.chips([await take_file(temporary=True)])
+    return await _chips([await take_file(temporary=True)])
 
 
 @blueprint.get("")
 @blueprint.get("/temporary")
 async def chips() -> str:
-    """The chips of a draft: those of `ids` that are there and not sent."""
+    """The chips of a draft: those of `ids` that are there and not sent, counted for `model`."""
     context = server_context()
     ids = [int(one) for one in re.findall(r"\b[0-9]{1,15}\b", request.args.get("ids", ""))]
     user_id, some = current_user(), ids[:MAX_UNSENT]
     found = await context.attachments.unsent(user_id, some)
     found += await context.temporary.services.attachments.unsent(user_id, some)
-    return context.fragments.chips(found)
+    return await _chips(found)
+
+
+async def _chips(files: Sequence[Attachment]) -> str:
+    """Render files with their tokens for the model of `?model=`, in the chat of `?chat=`."""
+    context = server_context()
+    model, limit = await _chosen_model()
+    files = await counted(files, model)
+    name = request.args.get("model", "")
+    return context.fragments.chips(files, counted_for=name, limit=limit)
+
+
+async def counted(files: Sequence[Attachment], model: Model | None) -> list[Attachment]:
+    """The files with their tokens for a model; they may be of chats on the disk and in memory."""
+    context, user_id = server_context(), current_user()
+    groups = dict[Attachments, list[Attachment]]()
+    for file in files:
+        groups.setdefault(context.attachments_of(file.id), []).append(file)
+    by_group = [await where.counted(user_id, some, model) for where, some in groups.items()]
+    return [file for group in by_group for file in group]
+
+
+async def _chosen_model() -> tuple[Model | None, PromptLimit | None]:
+    """Find the model that is to read files, and how much it reads at once."""
+    context, chat_id = server_context(), request.args.get("chat", "")
+    with contextlib.suppress(ModelError, ChatNotFound):
+        name = request.args.get("model", "")
+        default = context.answers.resolve_settings(name)
+        chosen = await context.of(chat_id).chats.settings(current_user(), chat_id)
+        model = await asyncio.to_thread(context.store.get, name)
+        return model, PromptLimit.of(model, chosen.merged_with(default))
+    return None, None
 
 
 @blueprint.delete("/<int:attachment_id>")

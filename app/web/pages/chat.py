@@ -349,6 +349,7 @@ async def edit(chat_id: str, message_id: int) -> Response:
             form.get("text", ""),
             client_id,
             form.get("model", ""),
+            form.getlist("keep", type=row_id) if "files" in form else None,
         )
     )
     return Response(status=204)

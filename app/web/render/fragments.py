@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 
 from app.config import KEY_PREFIX
 from app.conversations.answer_state import LiveAnswer
+from app.conversations.attachments import PromptLimit
 from app.conversations.branches import can_continue
 from app.conversations.history import ContextUsage
 from app.db.attachments import Attachment
@@ -113,9 +114,18 @@ class Fragments:
     def message(self, view: MessageView, *, oob: bool = False) -> str:
         return self.render("_message.html", message=view, oob="outerHTML" if oob else "")
 
-    def chips(self, files: Sequence[Attachment], *, oob: bool = False) -> str:
-        """Files of the message that is being written; with `oob` they come to those there are."""
-        inside = self.render("_chips.html", files=files)
+    def chips(
+        self,
+        files: Sequence[Attachment],
+        *,
+        counted_for: str = "",
+        limit: PromptLimit | None = None,
+        oob: bool = False,
+    ) -> str:
+        """Files of the message that is being written; with `oob` they come to those there are.
+
+        counted_for: the model that is to read them, and limit, how much it reads at once."""
+        inside = self.render("_chips.html", files=files, counted_for=counted_for, limit=limit)
         return str(self._swaps.appended("#chips", inside)) if oob and files else inside
 
     def columns(self, answers: Sequence[MessageView]) -> str:

@@ -12,7 +12,8 @@ from tokenizers.pre_tokenizers import PreTokenizer
 from app.errors import ModelFileError, ModelUnsupported
 from app.models.gguf.reader import read_header
 from app.models.gguf.tokens import BYTE_OF_CHARACTER
-from app.models.text.tokenizer import TOKENIZER_FILE, VOCABULARY_FILE, Tokenizer, Vocabulary
+from app.models.model_files import TOKENIZER_FILE
+from app.models.text.tokenizer import VOCABULARY_FILE, Tokenizer, Vocabulary
 from app.models.text.tokenizer_builder import (
     merges_from_scores,
     pretokenizer_for,

@@ -11,10 +11,14 @@ import aiosqlite
 import pytest
 from quart import Quart
 
-from app.conversations.attachments import MAX_FILE_BYTES
+from app.conversations.attachments import MAX_FILE_BYTES, estimate_tokens
+from app.conversations.settings import ChatSettings
 from app.db import attachments, chats, messages
+from app.models.store import ModelStore
+from app.models.text.tokenizer import Tokenizer
 from tests.application import BrowserClient, context_of, run_app, sign_in, text_of
 from tests.media.samples import encoded
+from tests.tiny_gguf import write_tiny_gguf
 
 CHAT = "0123456789abcdef"
 HOSTILE = "<img src=x onerror=alert(1)>\"'&.md"
@@ -78,6 +82,73 @@ async def test_a_refusal_is_a_plain_sentence(
     text = await text_of(answer)
     assert why in text
     assert "<" not in text
+
+
+async def test_tokens_are_counted_by_the_chosen_model_and_compared_with_its_window(
+    app: Quart, tmp_path: Path
+) -> None:
+    store = ModelStore(tmp_path / "models")
+    for name, context in (("small", 128), ("large", 512)):
+        path = write_tiny_gguf(tmp_path / f"{name}.gguf", context_length=context)
+        model = store.install(path, name)
+    text = "each call, " * 60
+    exact = len(Tokenizer.load(model.folder).encode(text))
+    assert 128 < exact < 384
+    assert exact != estimate_tokens(text)
+    anna = await sign_in(app, "Anna", "owner")
+    file = await attach(anna, data=text.encode())
+    seen = {
+        name: await text_of(
+            await anna.ask("GET", f"/attachments?ids={file}&model={name}&chat={CHAT}")
+        )
+        for name in ("", "small", "large", "gone")
+    }
+    for name in ("", "gone"):
+        assert "about </span>" in seen[name]
+        assert "data-limit" not in seen[name]
+    for name in ("small", "large"):
+        assert f'data-tokens="{exact}" data-for="{name}"' in seen[name]
+        assert "about </span>" not in seen[name]
+    assert f"{exact} tokens, too large" in seen["small"]
+    assert re.search("Too large for [^,]+, which reads up to 96 tokens at once.", seen["small"])
+    assert "data-too-large" not in seen["large"]
+    # Fewer in this chat, by its own settings.
+    await context_of(app).chats.choose_settings(1, CHAT, ChatSettings(context_length=128))
+    html = await text_of(await anna.ask("GET", f"/attachments?ids={file}&model=large&chat={CHAT}"))
+    assert "data-too-large" in html
+    address = "/api/v1/files?name=b.txt&model=small"
+    made = json.loads(await text_of(await anna.ask("POST", address, data=text.encode())))
+    assert (made["tokens"], made["counted_by"]) == (exact, "small")
+
+
+async def test_an_edited_message_keeps_the_files_that_are_still_chosen(
+    app: Quart, tmp_path: Path
+) -> None:
+    ModelStore(tmp_path / "models").install(write_tiny_gguf(tmp_path / "tiny.gguf"), "tiny")
+    anna = await sign_in(app, "Anna", "owner")
+    files = [await attach(anna), await attach(anna, "more.md")]
+
+    async def fill(connection: aiosqlite.Connection) -> None:
+        await chats.create(connection, CHAT, 1, "Bread", "tiny", 1.0)
+        asked = await messages.add_user(connection, 1, CHAT, None, "what?", "c1", 1.0)
+        assert await attachments.attach(connection, 1, [int(one) for one in files], asked)
+        await chats.advance(connection, 1, CHAT, asked, "tiny", 2.0)
+
+    await context_of(app).chats._db.write(fill)
+    form = await text_of(await anna.ask("GET", f"/chats/{CHAT}/messages/1/edit"))
+    assert form.count('name="keep"') == 2
+    assert "more.md" in form
+    values = {"text": "and?", "client_id": "client02", "model": "tiny", "files": "chosen"}
+    here = f"/chats/{CHAT}/messages/1/edit"
+    for number, (changed, names) in enumerate(
+        [({"keep": files[1]}, ["more.md"]), ({}, []), ({"files": ""}, ["notes.md", "more.md"])]
+    ):
+        given = values | changed | {"client_id": f"client0{number}"}
+        sent = {name: value for name, value in given.items() if value}
+        assert (await anna.ask("POST", here, form=sent)).status_code == 204
+        chat = await context_of(app).chats.get(1, CHAT)
+        edited = (await context_of(app).chats.messages(chat))[0]
+        assert [file.name for file in edited.attachments] == names
 
 
 async def test_a_stranger_reaches_no_file(app: Quart) -> None:

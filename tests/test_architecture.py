@@ -24,7 +24,10 @@ ALLOWED = {
     "disk_reserve": {"errors"},
     "datadir": {"errors", "disk_reserve"},
     "local_server": {"errors", "config", "datadir"},
-    "backup": {"errors", "config", "datadir", "disk_reserve", "__version__"},
+    "backup": {"errors", "config", "datadir", "db", "disk_reserve"},
+    "doctor": {
+        *("backup", "config", "datadir", "db", "errors", "inference", "media", "models"),
+    },
     "models": {"errors", "config", "net"},
     "db": {"errors", "config"},
     "inference": {"errors", "config", "models", "temp_folders"},
@@ -47,7 +50,7 @@ ALLOWED = {
     "server": {"audit", "errors", "config", "accounts", "api", "web", "db"},
     "cli": {
         *("audit", "errors", "config", "datadir", "local_server", "net", "server", "accounts"),
-        "backup",
+        *("backup", "doctor"),
         *("conversations", "inference", "db", "media", "models", "bench", "terminal"),
     },
     "terminal": {

@@ -14,7 +14,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterator, Set
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import IO, Annotated, Final
@@ -23,8 +23,9 @@ import msgspec
 from msgspec import Meta
 
 import app
-from app.config import Settings, asset_dir
+from app.config import Settings
 from app.datadir import LOCK, OWNER_FILE, lock_data_folder
+from app.db.inspection import copy_database, inspect, newest_version
 from app.disk_reserve import CACHES
 from app.disk_reserve import FILE as RESERVE
 from app.errors import BackupError
@@ -123,12 +124,7 @@ def _database_copy(source: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=".backup-", dir=source.parent) as folder:
         copy = Path(folder) / DATABASE
         try:
-            with (
-                closing(sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True)) as original,
-                closing(sqlite3.connect(copy)) as target,
-            ):
-                original.backup(target)
-                target.execute("PRAGMA journal_mode = DELETE")
+            copy_database(source, copy)
         except sqlite3.Error as error:
             raise BackupError(f"The database {source} cannot be copied: {error}.") from error
         yield copy
@@ -216,8 +212,11 @@ def _read_manifest(archive: zipfile.ZipFile, source: Path) -> BackupManifest:
         manifest = msgspec.json.decode(text, type=BackupManifest)
     except (KeyError, msgspec.DecodeError) as error:
         raise BackupError(f"{source} is not a backup of Wick.") from error
-    newest = max(int(path.name[:4]) for path in asset_dir("migrations").glob("[0-9]*.sql"))
-    if manifest.format != FORMAT or manifest.version > VERSION or manifest.schema > newest:
+    if (
+        manifest.format != FORMAT
+        or manifest.version > VERSION
+        or manifest.schema > newest_version()
+    ):
         raise BackupError(
             f"{source} was made by a later version of Wick ({manifest.wick}). Update Wick first."
         )
@@ -256,11 +255,10 @@ def _extract(
 def _check_database(path: Path) -> int:
     """Return the version of a database's schema. Raises BackupError for a damaged one."""
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-            (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
+        with inspect(path) as database:
+            problems, version = database.problems(), database.version
     except sqlite3.Error as error:
         raise BackupError(f"The database is damaged: {error}.") from error
-    if found != "ok":
-        raise BackupError(f"The database is damaged: {found}.")
-    return int(version)
+    if problems:
+        raise BackupError(f"The database is damaged: {problems[0]}.")
+    return version

@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "key": ("app.cli.accounts:add_key_parser", "create, list and revoke API keys"),
     "backup": ("app.cli.backup:add_backup_parser", "back up chats, files and settings"),
     "restore": ("app.cli.backup:add_restore_parser", "restore a backup into an empty folder"),
+    "doctor": ("app.cli.doctor:add_parser", "check data, models and engines"),
     "bench": ("app.cli.bench:add_parser", "measure how fast a model runs here"),
 }
 """The function that adds its parser, and what it is for. Only the wanted module is imported."""

@@ -1,0 +1,106 @@
+"""The doctor finds what is wrong with a database, and changes nothing by looking."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import tarfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from app.config import Settings
+from app.db.connection import open_database
+from app.doctor.database_checks import check_database
+from app.doctor.findings import Finding
+from tests.recorded.record import HERE
+
+
+@pytest.fixture
+async def settings(tmp_path: Path) -> Settings:
+    """Settings of a data folder with chats, of the newest schema."""
+    with tarfile.open(sorted(HERE.glob("schema-*.tar.xz"))[-1]) as archive:
+        archive.extractall(tmp_path, filter="data")
+    settings = Settings(data_dir=tmp_path, models_dir=tmp_path / "models")
+    async with open_database(settings.database):
+        return settings
+
+
+def wrong(settings: Settings) -> list[Finding]:
+    return [finding for finding in check_database(settings) if finding.level != "ok"]
+
+
+def execute(settings: Settings, sql: str, *values: object) -> None:
+    with closing(sqlite3.connect(settings.database)) as connection, connection:
+        connection.execute(sql, values)
+
+
+def test_a_whole_database_is_left_as_it_is(settings: Settings) -> None:
+    before = hashlib.sha256(settings.database.read_bytes()).digest()
+    assert wrong(settings) == []
+    assert {finding.topic for finding in check_database(settings)} == {
+        *("Database", "Search", "Clock"),
+    }
+    assert hashlib.sha256(settings.database.read_bytes()).digest() == before
+    assert not list(settings.data_dir.glob(".copy-*"))
+
+
+def test_an_index_that_misses_texts_is_made_again(settings: Settings) -> None:
+    execute(settings, "DELETE FROM messages_index WHERE rowid = (SELECT max(id) FROM messages)")
+    execute(settings, "INSERT INTO messages_index (rowid, text) VALUES (99999, 'walrus')")
+    (found,) = wrong(settings)
+    assert (found.topic, found.level) == ("Search", "fault")
+    assert found.fix is not None
+    assert "indexed again" in found.fix()
+    assert wrong(settings) == []
+
+
+def test_a_damaged_database_is_told(settings: Settings) -> None:
+    data = bytearray(settings.database.read_bytes())
+    data[8192:-4096] = os.urandom(len(data) - 8192 - 4096)
+    settings.database.write_bytes(data)
+    (found,) = wrong(settings)
+    assert found.level == "fault"
+    assert "wick restore" in found.sentence
+    settings.database.write_bytes(b"no database at all" * 1000)
+    assert "wick restore" in wrong(settings)[0].sentence
+
+
+def test_rows_that_belong_to_nothing_are_told(settings: Settings) -> None:
+    execute(settings, "UPDATE messages SET chat_id = 'nowhere' WHERE id = 1")
+    assert "messages" in wrong(settings)[0].sentence
+
+
+def test_a_clock_that_went_back_is_told(settings: Settings) -> None:
+    execute(settings, "UPDATE messages SET created_at = ? WHERE id = 1", time.time() + 1e6)
+    assert [finding.topic for finding in wrong(settings)] == ["Clock"]
+
+
+@pytest.mark.parametrize(("version", "level"), [(1000, "fault"), (1, "note")])
+def test_another_version_is_told(settings: Settings, version: int, level: str) -> None:
+    execute(settings, f"PRAGMA user_version = {version}")
+    assert [finding.level for finding in wrong(settings)] == [level]
+
+
+def test_pictures_without_files_are_told(settings: Settings) -> None:
+    digest = "ab" * 32
+    execute(
+        settings,
+        "INSERT INTO attachments (user_id, name, kind, media_type, size, digest, text, tokens,"
+        " created_at) VALUES (1, 'a', 'image', 'image/png', 1, ?, '', 0, 0)",
+        digest,
+    )
+    (found,) = wrong(settings)
+    assert (found.topic, found.level) == ("Pictures", "fault")
+    file = settings.data_dir / "pictures" / "ab" / f"{digest}.png"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert wrong(settings) == []
+
+
+def test_no_database_is_no_fault(tmp_path: Path) -> None:
+    (found,) = check_database(Settings(data_dir=tmp_path))
+    assert found.level == "note"

@@ -4,6 +4,7 @@ const [log, composer, hush, notice] =
   ["log", "composer", "hush", "notice"].map((id) => () => document.getElementById(id));
 const ENDED = ["done", "stopped", "failed", "interrupted"].map((one) => `[data-status=${one}]`);
 const LIVE = `article[data-role=assistant]:not(${ENDED})`;
+const view = document.getElementById("talk");
 let reading = null; // { id, end }: an answer's element, and what ends it
 // What was asked in this tab (others that show the same chat stay silent): which answers were live then, and
 // whether only the rest of one is wanted.
@@ -15,7 +16,7 @@ async function start(id, isRest = false) {
   show();
   try {
     const { read } = await import(new URL("lazy/speech.js", import.meta.url));
-    await read(id, own.end.signal, isRest);
+    await read(id, own.end.signal, { isRest });
   } catch (error) {
     say(error.message);
   }
@@ -50,6 +51,7 @@ function unlock() {
 
 document.addEventListener("click", ({ target }) => {
   if (target.closest("#hush")) stop();
+  if (target.closest("[data-talk]")) converse();
   const button = target.closest("[data-aloud]");
   const id = button?.closest("article").id;
   if (button && id === reading?.id) stop();
@@ -59,11 +61,17 @@ document.addEventListener("click", ({ target }) => {
   } else if (target.closest("[hx-post*='/again']")) ask();
   else if (target.closest("[hx-post*='/go-on']")) ask(true);
 });
+async function converse() {
+  stop();
+  unlock();
+  const { talk } = await import(new URL("lazy/talk.js", import.meta.url));
+  await talk();
+}
 document.addEventListener("submit", ({ target }) => { if (target.matches("#composer, .edit")) ask(); });
 const live = () => [...log().querySelectorAll(LIVE)].map((one) => one.id);
 function ask(isRest = false) {
   stop();
-  asked = localStorage.aloud === "on" ? { before: live(), isRest } : null;
+  asked = localStorage.aloud === "on" && !view.open ? { before: live(), isRest } : null;
   if (asked) unlock();
 }
 new MutationObserver(() => {

@@ -5,11 +5,17 @@ document.addEventListener("click", ({ target }) => {
   const button = target.closest("[popovertarget$=-menu]:not([popovertargetaction])");
   if (!button) return;
   const { top, bottom, left, right } = button.getBoundingClientRect();
-  const one = document.getElementById(button.getAttribute("popovertarget")); // one for all rows, one for all answers
+  // One for all rows, one for all answers.
+  const one = document.getElementById(button.getAttribute("popovertarget"));
   one.replaceChildren();
-  const [isLow, isLate] = [bottom > innerHeight / 2, left > innerWidth / 2]; // it grows to where there is space
-  const [atStart, atEnd] = [left, innerWidth - right].map((at) => `max(.5rem, min(${at}px, 100vw - 18.5rem))`);
-  one.style.inset = `${isLow ? "auto" : `${bottom}px`} ${isLate ? atEnd : "auto"} ${isLow ? `${innerHeight - top}px` : "auto"} ${isLate ? "auto" : atStart}`;
+  // It grows to where there is space.
+  const [isLow, isLate] = [bottom > innerHeight / 2, left > innerWidth / 2];
+  const [atStart, atEnd] = [left, innerWidth - right]
+    .map((at) => `max(.5rem, min(${at}px, 100vw - 18.5rem))`);
+  one.style.inset = [
+    isLow ? "auto" : `${bottom}px`, isLate ? atEnd : "auto",
+    isLow ? `${innerHeight - top}px` : "auto", isLate ? "auto" : atStart,
+  ].join(" ");
   one.style.maxBlockSize = `calc(${isLow ? top : innerHeight - bottom}px - .5rem)`;
 });
 menu.addEventListener("click", ({ target }) => { if (target.closest("a")) menu.hidePopover?.(); });

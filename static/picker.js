@@ -48,7 +48,8 @@ let wasOpen = false;
 function open(text = "") {
   const { left, right, bottom } = byId("picked").getBoundingClientRect();
   const isLate = left > innerWidth / 2; // it grows to where there is space
-  const [atEnd, atStart] = [innerWidth - right, left].map((at) => `max(.5rem, min(${at}px, 100vw - 27.5rem))`);
+  const [atEnd, atStart] = [innerWidth - right, left]
+    .map((at) => `max(.5rem, min(${at}px, 100vw - 27.5rem))`);
   menu.style.inset = `${bottom + 4}px ${isLate ? atEnd : "auto"} auto ${isLate ? "auto" : atStart}`;
   search.value = text;
   search.removeAttribute("aria-activedescendant");

@@ -22,7 +22,8 @@ function go(step) {
 new MutationObserver(() => {
   for (const button of dialog.querySelectorAll("[data-step]")) {
     button.hidden = !neighbour(Number(button.dataset.step));
-    if (Number(button.dataset.step) === last) (button.hidden ? dialog.querySelector("[data-dialog]") : button).focus();
+    if (Number(button.dataset.step) !== last) continue;
+    (button.hidden ? dialog.querySelector("[data-dialog]") : button).focus();
   }
 }).observe(dialog, { childList: true });
 dialog.addEventListener("close", () => { last = 0; });

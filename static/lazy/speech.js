@@ -21,12 +21,13 @@ export async function localVoices() {
 }
 
 // Read the answer with this id until it ends, or until it is stopped by `signal`. An answer that is still
-// written is read as it grows; `isRest`: without what stands there now. Throws an Error with a sentence for
-// the reader.
-export async function read(id, signal, isRest = false) {
+// written is read as it grows; `isRest`: without what stands there now; `onSentence` gets each one as it
+// begins. Throws an Error with a sentence for the reader.
+export async function read(id, signal, { isRest = false, onSentence } = {}) {
   const before = isRest ? sentencesNow(id).length : 0;
   const say = await speaker();
   for await (const { sentence, following } of sentencesAsTheyCome(id, before, signal)) {
+    onSentence?.(sentence.text);
     await say(sentence, signal, following);
   }
 }

@@ -74,13 +74,16 @@ ACTIONS: Final = (
         words="instructions system prompt temperature creativity thinking reasoning",
         chat_only=True,
     ),
+    Entry("Talk", clicks="#talk-open", words="voice speak hands-free conversation", chat_only=True),
     Entry("New folder", opens="/folders/new", words="create project group"),
     Entry("Keyboard shortcuts", clicks="#show-keys", words="keys help"),
 )
 PAGES: Final = (
     Entry("Models", "/models", words="download install settings"),
     Entry(
-        "Settings", "/settings", words="preferences theme dark text size notifications sound enter"
+        "Settings",
+        "/settings",
+        words="preferences theme dark text size notifications sound enter voice aloud",
     ),
     Entry("Prompts", "/prompts", words="saved library templates"),
     Entry("Personas", "/personas", words="characters assistants instructions"),

@@ -94,7 +94,7 @@ def install(app: Quart, settings: Settings) -> None:
         response.headers.setdefault("X-Frame-Options", "DENY")
         response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
         response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
-        response.headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=()"
+        response.headers["Permissions-Policy"] = "camera=(), microphone=(self), geolocation=()"
         if request.path.startswith("/static/") and "v" in request.args:
             response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
         else:

@@ -193,9 +193,10 @@ def _operations(document: dict[str, Any]) -> dict[str, list[tuple[str, str, dict
 
 
 def shape_of(content: dict[str, Any] | None) -> str:
-    """The name of the shape that a body has, if it has one."""
-    schema = (content or {}).get("application/json", {}).get("schema", {})
-    return str(schema.get("$ref", "")).rpartition("/")[2]
+    """The name of the shape that a body has, as JSON or as a form, if it has one."""
+    schemas = [one.get("schema", {}) for one in (content or {}).values()]
+    found = next((schema["$ref"] for schema in schemas if "$ref" in schema), "")
+    return str(found).rpartition("/")[2]
 
 
 def fields_of(schema: dict[str, Any]) -> list[DocField]:

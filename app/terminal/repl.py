@@ -275,8 +275,9 @@ class Repl:
             self.console.print()
         if self.starters:
             self.info("Press Tab to begin with:")
-        for starter in self.starters:
-            self.info(f"{' ' * len(MARK)}{one_line(starter)}")
+            for starter in self.starters:
+                self.info(f"{' ' * len(MARK)}{one_line(starter)}")
+            self.console.print()
 
     @property
     def starters(self) -> Sequence[str]:

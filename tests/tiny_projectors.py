@@ -130,9 +130,13 @@ def write_projector(path: Path, kind: str, *, seed: int = 1, width: int = WIDTH)
     return path
 
 
-def write_seeing_model(path: Path, kind: str, *, seed: int = 0, context: int = 2048) -> Path:
+def write_seeing_model(
+    path: Path, kind: str, *, seed: int = 0, context: int = 2048, chat_template: str = ""
+) -> Path:
     """Write the model of texts that a projector of that kind belongs to."""
     values, tensors = TEXT_MODELS[kind](Weights(seed))
+    if chat_template:
+        values["tokenizer.chat_template"] = chat_template
     tokens, kinds = values["tokenizer.ggml.tokens"], values["tokenizer.ggml.token_type"]
     assert isinstance(tokens, list)
     assert isinstance(kinds, list)

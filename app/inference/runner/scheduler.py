@@ -205,13 +205,10 @@ class Scheduler:
     # The encoding thread.
 
     def _encode_all(self) -> None:
-        """Compute the chunks of pictures, one of each job in turn, beside the steps.
-
-        A chunk cannot be interrupted, so it leaves one thread to the answers where it can.
-        """
+        """Compute the chunks of pictures, one of each job in turn, beside the steps."""
         while (job := self._next_picture()) is not None:
             try:
-                with self._permits.acquire(max(1, self._threads - 1)) as threads:
+                with self._permits.acquire(self._encoding_threads()) as threads:
                     events = [] if job.cancelled else _sequence(job).encode_next(threads)
                 if job.cancelled:
                     events = _cancelled(job)
@@ -225,6 +222,13 @@ class Scheduler:
                 else:
                     self._enqueue(job)
                 self._changed.notify_all()
+
+    def _encoding_threads(self) -> int:
+        """Threads for one chunk. None can be interrupted, so where anything else is at work, one
+        thread is left to it."""
+        with self._changed:
+            is_alone = not self._runnable and not self._stepping
+        return self._threads if is_alone else max(1, self._threads - 1)
 
     def _next_picture(self) -> _Job | None:
         with self._changed:

@@ -42,25 +42,27 @@ async function send(file) {
   return document.createRange().createContextualFragment(text);
 }
 const ready = () => [...chips.querySelectorAll("[data-status=ready]")];
+const texts = () => ready().filter(({ dataset }) => dataset.kind === "text");
 function changed() {
   field.value = ready().map((one) => one.dataset.attachment).join(" ");
   field.dispatchEvent(new Event("input", { bubbles: true })); // drafts.js keeps it
   weigh();
 }
 new MutationObserver(changed).observe(chips, { childList: true });
+chips.addEventListener("changed", changed);
 
 // Tokens are those of the chosen model, which may be unable to read so many.
 const model = () => byId("model")?.value ?? "";
 const about = () => new URLSearchParams({ model: model(), chat: form.dataset.address.split("/").pop() });
 function weigh() {
-  const total = ready().reduce((sum, { dataset }) => sum + Number(dataset.tokens), 0);
-  const over = ready().find(({ dataset }) => total > dataset.limit);
+  const total = texts().reduce((sum, { dataset }) => sum + Number(dataset.tokens), 0);
+  const over = texts().find(({ dataset }) => total > dataset.limit);
   const text = over?.dataset.warning ?? "";
   if (warning.textContent !== text) warning.textContent = announcer.textContent = text;
   recount();
 }
 async function recount() {
-  const stale = ready().filter(({ dataset }) => dataset.for !== model());
+  const stale = texts().filter(({ dataset }) => dataset.for !== model());
   if (!stale.length) return;
   for (const { dataset } of stale) dataset.for = model();
   for (const now of (await read(field.value))?.children ?? []) {

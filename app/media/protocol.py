@@ -1,6 +1,6 @@
 """Messages between the server and a media child: one JSON object a line, in both directions.
 
-A command may be followed by bytes (samples of sound): its field `size` says how many.
+A command may be followed by bytes (samples of sound, a picture): its field `size` says how many.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ SAMPLE_RATE: Final = 16_000
 SAMPLE_BYTES: Final = 2
 MAX_WINDOW_SECONDS: Final = 30
 """What Whisper can hear at once."""
-MAX_PAYLOAD_BYTES: Final = MAX_WINDOW_SECONDS * SAMPLE_RATE * SAMPLE_BYTES
+MAX_WINDOW_BYTES: Final = MAX_WINDOW_SECONDS * SAMPLE_RATE * SAMPLE_BYTES
+MAX_PAYLOAD_BYTES: Final = 40 << 20
+"""Of any command: a picture."""
 
 
 class Transcribe(msgspec.Struct, tag=True, frozen=True):
@@ -33,7 +35,14 @@ class Transcribe(msgspec.Struct, tag=True, frozen=True):
     is_last: bool = True
 
 
-MediaCommand = Transcribe
+class Recognize(msgspec.Struct, tag=True, frozen=True):
+    """Read the text in a picture, `size` bytes of PNG or JPEG that Wick has encoded."""
+
+    id: int
+    size: int
+
+
+MediaCommand = Transcribe | Recognize
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
@@ -71,6 +80,13 @@ class Transcribed(msgspec.Struct, tag=True, frozen=True):
     language: str = ""
 
 
+class Recognized(msgspec.Struct, tag=True, frozen=True):
+    """Text in a picture, line by line; empty where there is none."""
+
+    id: int
+    text: str = ""
+
+
 class WorkFailed(msgspec.Struct, tag=True, frozen=True):
     """A command could not be carried out; the child lives on."""
 
@@ -78,11 +94,11 @@ class WorkFailed(msgspec.Struct, tag=True, frozen=True):
     message: str
 
 
-MediaResult = Transcribed | WorkFailed
-MediaEvent = Ready | NotReady | Transcribed | WorkFailed
+MediaResult = Transcribed | Recognized | WorkFailed
+MediaEvent = Ready | NotReady | Transcribed | Recognized | WorkFailed
 
 _ENCODER: Final = msgspec.json.Encoder()
-_COMMANDS: Final = msgspec.json.Decoder(MediaCommand)
+_COMMANDS: Final[msgspec.json.Decoder[MediaCommand]] = msgspec.json.Decoder(MediaCommand)
 _EVENTS: Final[msgspec.json.Decoder[MediaEvent]] = msgspec.json.Decoder(MediaEvent)
 
 

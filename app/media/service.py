@@ -12,17 +12,28 @@ from app.inference.worker_pool import WorkerPool
 from app.media.audio import AudioDecoder
 from app.media.extras import Extras
 from app.media.process import MediaOptions
-from app.media.protocol import MediaKind, MediaResult, Transcribe, Transcribed
+from app.media.protocol import (
+    MediaKind,
+    MediaResult,
+    Recognize,
+    Recognized,
+    Transcribe,
+    Transcribed,
+)
 from app.media.voice_models import VoiceModels
 from app.media.worker import MediaWorker
 
 VOICE: Final = "Voice to text"
+OCR: Final = "Text in pictures"
+OCR_BYTES: Final = 800 << 20
+"""Memory of the child, of which large pictures take most."""
+OCR_SECONDS: Final = 90.0
 WINDOW_SECONDS: Final = 120.0
 """For one window of sound, on a machine that is busy with answers."""
 
 
 class MediaService:
-    """Turns sound into text. `listeners` are called when a child comes or goes."""
+    """Turns sound and pictures into text. `listeners` are called when a child comes or goes."""
 
     def __init__(self, settings: Settings, pool: WorkerPool) -> None:
         self.extras = Extras()
@@ -33,10 +44,11 @@ class MediaService:
         self._audio = AudioDecoder()
         self._ids = itertools.count(1)
         self.voice = self._worker("voice", VOICE, self._voice_options)
+        self.ocr = self._worker("ocr", OCR, self._ocr_options)
 
     @property
     def workers(self) -> list[MediaWorker]:
-        return [self.voice]
+        return [self.voice, self.ocr]
 
     async def decode(self, name: str, data: bytes) -> bytes:
         """Decode an audio file to samples. Raises MediaError; MediaNotSetUp comes first."""
@@ -55,6 +67,19 @@ class MediaService:
         )
         assert isinstance(result, Transcribed)  # noqa: S101 - the process has seen to that
         return result
+
+    async def recognize(self, picture: bytes, user_id: int) -> str:
+        """Read the text in a picture that Wick has encoded. Raises MediaError, QueueFull or
+        ShuttingDown."""
+        command = Recognize(self.next_id(), len(picture))
+        result = await self.ocr.run(command, picture, user_id=user_id, seconds=OCR_SECONDS)
+        assert isinstance(result, Recognized)  # noqa: S101 - the process has seen to that
+        return result.text
+
+    @property
+    def can_recognize(self) -> bool:
+        """Tell whether text in pictures can be read here."""
+        return self.extras.is_installed("ocr")
 
     def next_id(self) -> int:
         """Return an id for a command."""
@@ -86,6 +111,12 @@ class MediaService:
         return MediaOptions(
             "voice", VOICE, runner.permits, runner.threads, model.memory, model.folder
         )
+
+    async def _ocr_options(self) -> MediaOptions:
+        """Raises MediaNotSetUp."""
+        self.extras.ensure("ocr")
+        runner = self._pool.runner_options
+        return MediaOptions("ocr", OCR, runner.permits, runner.threads, OCR_BYTES)
 
     def _notify(self) -> None:
         for listener in self.listeners:

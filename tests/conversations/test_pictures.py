@@ -15,14 +15,17 @@ from app.conversations.answer_state import MessageRef
 from app.conversations.chat_copies import ChatCopies
 from app.conversations.chats import Trash
 from app.conversations.exports import Exports
+from app.conversations.history import to_turns
 from app.conversations.imports.imports import ImportedPictures, Imports
 from app.db import attachments as db_attachments
 from app.db import chats as db_chats
 from app.db import import_holders
 from app.db.attachments import Attachment
+from app.db.messages import Message
 from app.errors import AttachmentNotFound, AttachmentRefused, DiskFull
-from app.inference.protocol import Delta
+from app.inference.protocol import Delta, Generate
 from app.media.pictures import PictureDecoder
+from app.models.model import Model, TurnImage
 from tests.conversations.services import CHAT, ScriptedServices, finished
 from tests.media.samples import drawn, encoded
 from tests.patience import until
@@ -196,3 +199,65 @@ async def test_a_full_disk_saves_neither_file_nor_row(
     with pytest.raises(DiskFull, match="no room left on the disk for this picture"):
         await add(services)
     assert await services.attachments.unsent(1, list(range(10))) == []
+
+
+async def test_a_model_that_sees_nothing_is_given_the_text_that_the_user_left_in(
+    services: ScriptedServices,
+) -> None:
+    one, two = await add(services, "exit.jpg"), await add(services, "door.jpg", 80)
+    await services.attachments.set_picture_text(1, one.id, "EXIT\nHERE", gives=True)
+    await services.attachments.set_picture_text(1, two.id, "private", gives=False)
+    await services.attachments.describe(1, two.id, "a red door")
+    await send(services, one, two)
+    await until(lambda: bool(services.runner.sent))
+    (sent, *_) = services.runner.sent
+    assert isinstance(sent, Generate)
+    assert sent.turns[-1].images == ()
+    assert sent.turns[-1].content == (
+        "[Picture exit.jpg]\nText in the picture:\n> EXIT\n> HERE\n\n"
+        "[Picture door.jpg: a red door]\n\nWhat is it?"
+    )
+
+
+async def test_a_model_that_sees_is_shown_the_pictures(
+    services: ScriptedServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Model, "sees", True)
+    one = await add(services)
+    await services.attachments.set_picture_text(1, one.id, "EXIT", gives=True)
+    await send(services, one)
+    await until(lambda: bool(services.runner.sent))
+    (sent, *_) = services.runner.sent
+    assert isinstance(sent, Generate)
+    (image,) = sent.turns[-1].images
+    assert sent.turns[-1].content == "What is it?"
+    assert (image.id, image.width, image.height, image.place) == (one.digest, 60, 40, 0)
+    assert Path(image.path).read_bytes() == await services.attachments.picture(one)
+
+
+EMPTY = Message(
+    id=1,
+    chat_id=CHAT,
+    parent_id=None,
+    role="user",
+    text="",
+    status="done",
+    client_id=None,
+    model=None,
+    error=None,
+    created_at=1.0,
+    finished_at=None,
+)
+
+
+def test_merged_turns_keep_the_places_of_their_pictures() -> None:
+    def message(number: int, text: str, *files: Attachment) -> Message:
+        return replace(EMPTY, id=number, text=text, attachments=files)
+
+    pictures = [Attachment(n, f"{n}.png", "image", "image/png", 1, 1) for n in (1, 2)]
+    notes = Attachment(3, "notes.txt", "text", "text/plain", 1, 1)
+    images = {n: TurnImage(f"{n}", f"/{n}", 1, 1) for n in (1, 2)}
+    path = [message(1, "first", pictures[0]), message(2, "second", pictures[1], notes)]
+    (turn,) = to_turns(path, {3: "flour"}, images)
+    assert turn.content == "first\n\nnotes.txt:\n```txt\nflour\n```\n\nsecond"
+    assert [(image.id, image.place) for image in turn.images] == [("1", 0), ("2", 7)]

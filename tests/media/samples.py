@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 
 def drawn(width: int = 60, height: int = 40) -> Image.Image:
@@ -19,3 +19,18 @@ def encoded(image: Image.Image | None = None, kind: str = "PNG", **options: Any)
     file = io.BytesIO()
     (image or drawn()).save(file, kind, **options)
     return file.getvalue()
+
+
+def written(text: str, size: int = 32) -> Image.Image:
+    """Black text on white."""
+    image = Image.new("RGB", (640, 480), "white")
+    ImageDraw.Draw(image).multiline_text((20, 20), text, "black", _font(size), spacing=size // 2)
+    return image
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """DejaVu, which has umlauts, or else the one that Pillow has."""
+    try:
+        return ImageFont.truetype("DejaVuSans.ttf", size)
+    except OSError:
+        return ImageFont.load_default(size)

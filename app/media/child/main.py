@@ -86,7 +86,16 @@ def _voice(options: argparse.Namespace, permits: Permits) -> MediaEngine:
     return VoiceEngine(options.model, permits)
 
 
-ENGINES: dict[str, Callable[[argparse.Namespace, Permits], MediaEngine]] = {"voice": _voice}
+def _ocr(options: argparse.Namespace, permits: Permits) -> MediaEngine:
+    from app.media.child.ocr import OcrEngine
+
+    return OcrEngine(permits)
+
+
+ENGINES: dict[str, Callable[[argparse.Namespace, Permits], MediaEngine]] = {
+    "voice": _voice,
+    "ocr": _ocr,
+}
 
 
 class MediaEventWriter:

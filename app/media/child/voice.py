@@ -53,6 +53,8 @@ class VoiceEngine:
 
     def work(self, command: MediaCommand, payload: bytes) -> MediaResult:
         """Transcribe one window. Raises MediaError for a language it does not know."""
+        if not isinstance(command, Transcribe):
+            raise MediaError("This child only hears.")
         samples = np.frombuffer(payload, "<i2").astype(np.float32) / np.float32(32768)
         length = len(samples) if command.is_last else find_cut(samples)
         used = Transcribed(command.id, length * SAMPLE_BYTES)

@@ -13,7 +13,13 @@ from quart import Blueprint, Response, request
 
 from app.conversations.attachments import MAX_FILE_BYTES, Attachments, PromptLimit
 from app.db.attachments import MAX_UNSENT, Attachment
-from app.errors import AttachmentRefused, ChatNotFound, ModelError
+from app.errors import (
+    AttachmentNotFound,
+    AttachmentRefused,
+    ChatNotFound,
+    MediaError,
+    ModelError,
+)
 from app.media.picture_files import ENDINGS, THUMBNAIL_TYPE
 from app.media.pictures import MAX_PICTURE_BYTES, is_picture
 from app.models.model import Model
@@ -141,6 +147,50 @@ async def thumbnail_response(user_id: int, attachment_id: int) -> Response:
     file = await attachments.get(user_id, attachment_id)
     data = await attachments.picture(file, is_thumbnail=True)
     return Response(data, content_type=THUMBNAIL_TYPE)
+
+
+@blueprint.get("/<int:attachment_id>/text")
+@blueprint.get("/temporary/<int:attachment_id>/text")
+async def picture_text(attachment_id: int) -> str:
+    """Read the text in a picture that is not sent, and render it to be looked at."""
+    context, sentence, text = server_context(), "", ""
+    file = await context.attachments_of(attachment_id).get(current_user(), attachment_id)
+    try:
+        text = await recognized_text(file)
+    except MediaError as error:
+        sentence = str(error)
+    return context.fragments.render(
+        "_picture_text.html", file=file, text=text, sentence=sentence or "No text found in it."
+    )
+
+
+@blueprint.post("/<int:attachment_id>/text")
+@blueprint.post("/temporary/<int:attachment_id>/text")
+async def change_text(attachment_id: int) -> Response:
+    """Set the text in a picture that is not sent, or leave it out."""
+    form = await request.form
+    await (
+        server_context()
+        .attachments_of(attachment_id)
+        .set_picture_text(
+            current_user(), attachment_id, form.get("text", ""), gives="gives" in form
+        )
+    )
+    return Response(status=204)
+
+
+async def recognized_text(file: Attachment) -> str:
+    """The text in a picture of the user, read now if it was not before. Raises
+    AttachmentNotFound, MediaError."""
+    context, user_id = server_context(), current_user()
+    attachments = context.attachments_of(file.id)
+    text = await attachments.text(user_id, file.id)
+    if text or not file.is_picture:
+        return text
+    text = await context.media.recognize(await attachments.picture(file), user_id)
+    with contextlib.suppress(AttachmentNotFound):  # sent or removed meanwhile
+        await attachments.set_picture_text(user_id, file.id, text, gives=file.gives_text)
+    return text
 
 
 async def file_response(user_id: int, attachment_id: int, *, is_download: bool = False) -> Response:

@@ -267,6 +267,7 @@ async def _page(
         client_id=secrets.token_hex(16),
         largest_file=MAX_FILE_BYTES,
         largest_picture=MAX_PICTURE_BYTES,
+        has_ocr=context.media.can_recognize,
         first=seen.first or "",
         messages=fragments.messages(seen.views, seen.divider, seen.earlier),
         picker=fragments.picker(chat_id, options, chosen),

@@ -12,7 +12,7 @@ import pytest
 from app.errors import MediaError
 from app.inference.runner.threads import LocalPermits
 from app.media.child.voice import VoiceEngine
-from app.media.protocol import MAX_PAYLOAD_BYTES, SAMPLE_RATE, Transcribe, Transcribed
+from app.media.protocol import MAX_WINDOW_BYTES, SAMPLE_RATE, Transcribe, Transcribed
 from tests.whisper import speak, whisper_folder
 
 
@@ -73,7 +73,7 @@ def test_a_language_that_nobody_speaks_is_refused(whisper: VoiceEngine) -> None:
 
 
 def test_a_full_window_is_cut_where_more_follows(whisper: VoiceEngine) -> None:
-    samples = bytes(MAX_PAYLOAD_BYTES)
+    samples = bytes(MAX_WINDOW_BYTES)
     result = whisper.work(Transcribe(1, len(samples), is_last=False), samples)
     assert isinstance(result, Transcribed)
-    assert MAX_PAYLOAD_BYTES // 2 <= result.used < MAX_PAYLOAD_BYTES
+    assert MAX_WINDOW_BYTES // 2 <= result.used < MAX_WINDOW_BYTES

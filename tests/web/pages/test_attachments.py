@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import aiosqlite
@@ -14,10 +15,11 @@ from quart import Quart
 from app.conversations.attachments import MAX_FILE_BYTES, estimate_tokens
 from app.conversations.settings import ChatSettings
 from app.db import attachments, chats, messages
+from app.media.extras import EXTRAS
 from app.models.store import ModelStore
 from app.models.text.tokenizer import Tokenizer
 from tests.application import BrowserClient, context_of, run_app, sign_in, text_of
-from tests.media.samples import encoded
+from tests.media.samples import encoded, written
 from tests.tiny_gguf import write_tiny_gguf
 
 CHAT = "0123456789abcdef"
@@ -276,3 +278,42 @@ async def test_programs_upload_describe_and_read_pictures(app: Quart) -> None:
     path = f"/api/v1/files/{json.loads(await text_of(text))['id']}"
     assert (await anna.ask("GET", f"{path}/thumbnail")).status_code == 404
     assert (await anna.ask("PATCH", path, json={"alt": "x"})).status_code == 404
+
+
+async def upload(browser: BrowserClient, data: bytes, name: str = "sign.png") -> int:
+    answer = await browser.ask("POST", f"/api/v1/files?name={name}", data=data)
+    assert answer.status_code == 201
+    return int(json.loads(await text_of(answer))["id"])
+
+
+async def test_the_text_in_a_picture_is_read_changed_and_left_out(app: Quart) -> None:
+    anna, ben = await sign_in(app, "Anna", "owner"), await sign_in(app, "Ben")
+    file = await upload(anna, encoded(written("Closed on Sundays")))
+    path = f"/attachments/{file}/text"
+    html = await text_of(await anna.ask("GET", path))
+    assert 'aria-label="Text in the picture"' in html
+    assert "Closed on Sundays</textarea>" in html
+    change = {"text": "Open <b>daily</b>"}
+    for browser, status in ((ben, 404), (anna, 204)):
+        assert (await browser.ask("POST", path, form=change)).status_code == status
+    html = await text_of(await anna.ask("GET", path))
+    assert "Open &lt;b&gt;daily&lt;/b&gt;</textarea>" in html
+    assert "checked" not in html
+    assert (await ben.ask("GET", path)).status_code == 404
+    blank = await upload(anna, encoded())
+    html = await text_of(await anna.ask("GET", f"/attachments/{blank}/text"))
+    assert "No text found in it." in html
+    assert "<textarea" not in html
+
+
+async def test_what_is_not_set_up_says_so(app: Quart, monkeypatch: pytest.MonkeyPatch) -> None:
+    anna, ben = await sign_in(app, "Anna", "owner"), await sign_in(app, "Ben")
+    assert "it gets the text in them." in await text_of(await anna.ask("GET", "/"))
+    missing = replace(EXTRAS["ocr"], modules=("no_such_module",))
+    monkeypatch.setitem(EXTRAS, "ocr", missing)
+    page = await text_of(await anna.ask("GET", "/"))
+    assert "reading the text in them isn't set up here. <a" in page
+    assert "Ask an owner to set it up" in await text_of(await ben.ask("GET", "/"))
+    file = await upload(anna, encoded(written("Closed")))
+    html = await text_of(await anna.ask("GET", f"/attachments/{file}/text"))
+    assert "Text in pictures is not set up here." in html

@@ -1,0 +1,43 @@
+// The text in pictures, for models that can't see them: read by the server, looked at and changed here.
+
+const [chips, headers] = [document.getElementById("chips"), {
+  Accept: "text/plain", ...JSON.parse(document.body.getAttribute("hx-headers:inherited") ?? "{}"),
+}];
+const SAVED_AFTER = 300; // milliseconds without a key
+const { source, ocr } = chips.dataset;
+const sees = () => document.getElementById("model")?.selectedOptions[0]?.matches("[data-sees]");
+function becomes(chip, status) { // a message waits for what is being read
+  chip.dataset.status = status;
+  chips.dispatchEvent(new Event("changed"));
+}
+async function read(chip) {
+  becomes(chip, "reading");
+  const answer = await fetch(`${source}/${chip.dataset.attachment}/text`, { headers }).catch(() => null);
+  if (answer?.ok && !chip.querySelector(".text")) chip.insertAdjacentHTML("beforeend", await answer.text());
+  becomes(chip, "ready");
+}
+function readAll() {
+  if (!ocr || sees()) return;
+  for (const chip of chips.querySelectorAll("[data-kind=image][data-status=ready]:not(:has(.text))")) read(chip);
+}
+let timer;
+async function save(chip) {
+  clearTimeout(timer);
+  const body = new URLSearchParams({ text: chip.querySelector("textarea").value });
+  if (chip.querySelector("[type=checkbox]").checked) body.set("gives", "on");
+  await fetch(`${source}/${chip.dataset.attachment}/text`, { method: "POST", body, headers }).catch(() => null);
+  becomes(chip, "ready");
+}
+for (const kind of ["input", "change"]) {
+  chips.addEventListener(kind, ({ target }) => {
+    const chip = target.closest(".text")?.closest("li");
+    if (!chip) return;
+    becomes(chip, "reading");
+    clearTimeout(timer);
+    if (kind === "change") save(chip);
+    else timer = setTimeout(save, SAVED_AFTER, chip);
+  });
+}
+new MutationObserver(readAll).observe(chips, { childList: true });
+document.addEventListener("change", ({ target }) => { if (target.id === "model") readAll(); });
+readAll();

@@ -183,6 +183,7 @@ def models_table(
         _numbers("Weights", [format_parameters(model.parameters) for model in models], 3),
         _numbers("Stored", [_plain(model.quantisation) for model in models], 2),
         Column("Engine", [model.engine for model in models], 2, width=13),
+        *_pictures(models),
         _numbers("Context", [f"{model.context_length:,}" for model in models]),
         _numbers("Size", [format_bytes(model.size) for model in models]),
         _numbers(
@@ -199,6 +200,12 @@ def models_table(
         if any(on_gpu):
             columns.append(Column("GPU", on_gpu, 1, width=13))
     return _table(columns, width)
+
+
+def _pictures(models: Iterable[Model]) -> list[Column]:
+    """Column that says which models see pictures, where any does."""
+    cells = ["yes" if model.sees else "" for model in models]
+    return [Column("Pictures", cells, 4)] if any(cells) else []
 
 
 def _live(now: ModelStatus | None) -> tuple[str, str]:

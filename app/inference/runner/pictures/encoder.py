@@ -33,6 +33,8 @@ KEPT_BYTES: Final = 64 << 20
 """Of rows that were encoded; those not used for longest go first."""
 OPEN_PICTURES: Final = 2
 """That are cut up and resized, while their chunks are encoded."""
+MAX_ROWS: Final = 512
+"""Of a chunk whose rows see each other, which is then one step."""
 KNOWN_CHUNKS: Final = 4096
 KNOWN_SIZES: Final = 256
 TRIED_SIZES: Final = ((64, 64), (1600, 1200))
@@ -67,7 +69,8 @@ class PictureSpan:
 class PictureEncoder:
     """Encoder of one model's pictures. Any thread may ask; one at a time encodes.
 
-    digest: of the projector's file. Raises ProjectorError where it does not belong to the model.
+    digest: of the projector's file; max_rows: that may be in one step. Raises ProjectorError where
+    the projector does not belong to the model.
     """
 
     def __init__(
@@ -77,12 +80,14 @@ class PictureEncoder:
         vocab_size: int,
         read: Callable[[TurnImage], bytes] = read_pixels,
         kept_bytes: int = KEPT_BYTES,
+        max_rows: int = MAX_ROWS,
     ) -> None:
         self._native = native
         self._digest = digest
         self._vocab_size = vocab_size
         self._read = read
         self._kept_bytes = kept_bytes
+        self._max_rows = max_rows
         self._layouts: OrderedDict[tuple[int, int], list[Chunk]] = OrderedDict()
         self._chunks: OrderedDict[int, PictureRows] = OrderedDict()
         self._encoded: OrderedDict[tuple[int, ...], Logits] = OrderedDict()
@@ -144,19 +149,25 @@ class PictureEncoder:
                 self._layouts.move_to_end((width, height))
                 return known
         layout = self._native.layout(width, height)
-        for chunk in layout:
-            tokens = chunk.tokens if isinstance(chunk, TokensChunk) else ()
-            if any(not 0 <= token < self._vocab_size for token in tokens):
-                # Evaluated, a token of -1 would end the process.
-                raise ProjectorError(
-                    "The model's projector belongs to another model: it needs tokens that this "
-                    "one does not have."
-                )
+        self._check(layout)
         with self._lock:
             self._layouts[width, height] = layout
             while len(self._layouts) > KNOWN_SIZES:
                 self._layouts.popitem(last=False)
         return layout
+
+    def _check(self, layout: Sequence[Chunk]) -> None:
+        """Raises ProjectorError for what the engine could not evaluate."""
+        for chunk in layout:
+            if not isinstance(chunk, TokensChunk):
+                if not chunk.is_causal and chunk.rows > self._max_rows:
+                    raise ProjectorError("Wick cannot read so many rows of a picture at once.")
+            elif any(not 0 <= token < self._vocab_size for token in chunk.tokens):
+                # Evaluated, a token of -1 would end the process.
+                raise ProjectorError(
+                    "The model's projector belongs to another model: it needs tokens that this "
+                    "one does not have."
+                )
 
     def _remember(self, rows: PictureRows) -> None:
         with self._lock:

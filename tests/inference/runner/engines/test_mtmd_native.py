@@ -267,6 +267,11 @@ def test_a_damaged_projector_is_refused(kind: str, tmp_path: Path, size: int) ->
         NativeProjector(cut, opened(kind)[0].native)
 
 
+def test_rows_that_no_step_can_hold_are_refused() -> None:
+    with pytest.raises(ProjectorError, match="at once"):
+        encoder_of("gemma3", max_rows=15)
+
+
 def test_a_projector_whose_tokens_the_model_lacks_is_refused(tmp_path: Path) -> None:
     engine, _ = opened("gemma3")
     foreign = NativeProjector(write_projector(tmp_path / "mmproj.gguf", "idefics3"), engine.native)

@@ -23,6 +23,7 @@ from websockets.typing import Origin
 from app.datadir import OWNER_FILE, ServerInfo, lock_data_folder
 from tests.application import PASSWORD, csrf_in
 from tests.e2e.server import Server
+from tests.forked import run_command
 from tests.patience import PATIENCE
 
 CHAT = "0123456789abcdef"
@@ -40,7 +41,7 @@ async def serving(folder: Path) -> AsyncIterator[Server]:
 @pytest.fixture(scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
     async with serving(tmp_path_factory.mktemp("accounts")) as server:
-        await wick(server, "user", "add", "Anna", typed=f"{PASSWORD}\n")
+        await wick_anew(server, "user", "add", "Anna", typed=f"{PASSWORD}\n")
         yield server
 
 
@@ -53,17 +54,22 @@ async def fresh(tmp_path: Path) -> AsyncIterator[Server]:
 
 async def wick(server: Server, *arguments: str, typed: str = "") -> tuple[int, str]:
     """Run a command on the same machine; return its exit code and its output."""
+    given = (arguments, server.environ, server.folder, typed)
+    done = await asyncio.to_thread(run_command, *given)
+    return done.returncode, done.stdout + done.stderr
+
+
+async def wick_anew(server: Server, *arguments: str, typed: str) -> None:
+    """Run a command that imports all it needs by itself."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "app", *arguments),
         env=server.environ,
         cwd=server.folder,
         stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
     )
     async with asyncio.timeout(PATIENCE):
-        output, _ = await process.communicate(typed.encode())
-    return process.returncode or 0, output.decode()
+        await process.communicate(typed.encode())
+    assert process.returncode == 0
 
 
 @asynccontextmanager

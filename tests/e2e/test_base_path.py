@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from playwright.async_api import Page, expect
 from tests.e2e.conftest import TINY, Meet, StartServer
 from tests.e2e.front import front_of
 from tests.e2e.test_accounts import PASSWORD, first_link, invite, join
+from tests.forked import run_command
 
 BASE = "/wick"
 
@@ -87,13 +87,5 @@ async def test_commands_reach_a_server_below_a_path(start: StartServer, tiny_sto
         ("models", "list"),
         ("models", "load", TINY),
     ):
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "app", *words),
-            cwd=server.folder,
-            env=server.environ,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        printed, _ = await process.communicate()
-        assert process.returncode == 0, (words, printed)
+        done = await asyncio.to_thread(run_command, words, server.environ, server.folder)
+        assert done.returncode == 0, (words, done)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,31 +15,37 @@ import pytest
 
 from app.db.connection import open_database
 from tests.e2e.server import Server, environment, free_port
+from tests.forked import run_command
 from tests.patience import PATIENCE
 
 
-async def serve(folder: Path, **settings: object) -> tuple[int | None, str]:
+async def serve(folder: Path, **settings: object) -> tuple[int, str]:
     return await wick(folder, "serve", **settings)
 
 
-async def wick(folder: Path, *command: str, **settings: object) -> tuple[int | None, str]:
+async def wick(folder: Path, *command: str, **settings: object) -> tuple[int, str]:
     """The exit code and everything that was printed, of a start that fails."""
-    given = {"auto_pull": 0, "data_dir": folder, "models_dir": folder / "models"} | settings
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app", *command),
+    done = await asyncio.to_thread(run_command, command, environ(folder, **settings), folder)
+    return done.returncode, done.stdout + done.stderr
+
+
+def environ(folder: Path, **settings: object) -> dict[str, str]:
+    given = {"auto_pull": 0, "data_dir": folder, "models_dir": folder / "models"}
+    return environment(given | settings)
+
+
+def wick_anew(folder: Path, *command: str) -> tuple[int, str]:
+    """The same of a process that imports all it needs by itself."""
+    done = subprocess.run(
+        [sys.executable, "-m", "app", *command],
         cwd=folder,
-        env=environment(given),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+        env=environ(folder, port=free_port()),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
-    try:
-        async with asyncio.timeout(PATIENCE):
-            printed, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-    return process.returncode, printed.decode()
+    return done.returncode, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
@@ -70,7 +77,7 @@ async def test_a_port_in_use_is_reported_in_one_line(tmp_path: Path, server: Ser
     assert is_one_line(code, printed, f"Port {server.port} is in use already.")
 
 
-def is_one_line(code: int | None, printed: str, part: str) -> bool:
+def is_one_line(code: int, printed: str, part: str) -> bool:
     """Whether that is how a start that fails ends."""
     assert (code, len(printed.splitlines())) == (2, 1), printed
     assert printed.startswith("wick: ")
@@ -150,6 +157,13 @@ async def test_an_unusable_database_is_reported_in_one_line(
     assert str(database) in printed
     if database.is_file() and make is not of_a_later_version:
         assert database.read_bytes() == before, "what is not understood is not touched"
+
+
+@pytest.mark.parametrize("command", ["serve", "chat"])
+def test_a_command_that_fails_imports_what_it_needs(tmp_path: Path, command: str) -> None:
+    random_bytes(tmp_path / "wick.db")
+    words = [command] if command == "serve" else [command, "hello"]
+    assert is_one_line(*wick_anew(tmp_path, *words), "is no database")
 
 
 @pytest.mark.parametrize("what", ["cert", "key"])

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyte
 
 from tests.e2e.server import environment
-from tests.forked import ForkedProcess
+from tests.forked import ForkedProcess, run_command
 from tests.patience import PATIENCE
 
 POLL = 0.05
@@ -120,16 +120,7 @@ def piped(
     environ: Mapping[str, str], *words: str, folder: Path, said: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """`wick chat` in a pipe."""
-    return subprocess.run(
-        [*COMMAND, *words],
-        input=said,
-        cwd=folder,
-        env=dict(os.environ) | dict(environ),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE * 2,
-        check=False,
-    )
+    return run_command(["chat", *words], dict(os.environ) | dict(environ), folder, said)
 
 
 def begun(environ: dict[str, str], *words: str, folder: Path) -> subprocess.Popen[bytes]:

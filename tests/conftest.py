@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from app.models.store import ModelStore
+from tests.certificates import share_certificates
 from tests.tiny_gguf import write_tiny_gguf
 
 # Tests start more than a hundred processes: none of them is to compile all of Wick anew.
@@ -25,6 +26,8 @@ gc.disable()
 
 # What a shell starts in the background ignores Ctrl-C, and so does all that it starts in turn.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+share_certificates()
 
 # The same examples every time, and as long as they take on a machine that is busy.
 # `--hypothesis-profile=search` looks for others.

@@ -58,6 +58,7 @@ class Server:
         self._environ = environment(given | settings) | dict(environ or {})
         self._before = before
         self._process: asyncio.subprocess.Process | ForkedProcess | None = None
+        self._suspended: list[int] = []
 
     @property
     def pid(self) -> int:
@@ -130,6 +131,9 @@ class Server:
     async def _end(self, number: signal.Signals) -> int:
         assert self._process is not None
         self._process.send_signal(number)
+        for pid in self._suspended:  # else they would never see that they are to end
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
         async with asyncio.timeout(PATIENCE):
             return await self._process.wait()
 
@@ -138,6 +142,12 @@ class Server:
         return [
             pid for pid in children(self.pid) if "app.inference.runner.main" in command_line(pid)
         ]
+
+    def suspend_runners(self) -> None:
+        """Let answers go on for ever, and cost nothing."""
+        self._suspended = self.runners()
+        for pid in self._suspended:
+            os.kill(pid, signal.SIGSTOP)
 
     def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
         database = sqlite3.connect(f"file:{self.folder / 'wick.db'}?mode=ro", uri=True)

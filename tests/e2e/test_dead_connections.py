@@ -41,6 +41,7 @@ async def chat(own: Server, relay: Relay, meet: Meet) -> ChatPage:
     chat = await person.open()
     await chat.ask("Go on for ever")
     await chat.writes()
+    own.suspend_runners()
     return chat
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.background import BackgroundTasks
 from app.conversations.titles import strip_markup
@@ -12,16 +12,17 @@ from app.db import search
 from app.db.connection import Database
 from app.db.search import END, START, Hit, SearchQuery
 
-MAX_TITLES, MAX_MESSAGES = 8, 40
+MAX_TITLES, MAX_FILES, MAX_MESSAGES = 8, 20, 40
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResults:
-    """Chats by title, then messages; `is_more`: there are more messages than these."""
+    """Chats by title, then messages, then files; `is_more`: there are more than these."""
 
     titles: list[Hit]
     messages: list[Hit]
     is_more: bool = False
+    files: list[Hit] = field(default_factory=list)
 
 
 class ChatSearch:
@@ -46,9 +47,17 @@ class ChatSearch:
         try:
             titles = [] if query.role else await search.titles(self._db, user_id, query, MAX_TITLES)
             found = await search.messages(self._db, user_id, query, MAX_MESSAGES + 1)
+            files = await self._files(user_id, query)
         finally:
             turn.release()
-        return SearchResults(titles, found[:MAX_MESSAGES], len(found) > MAX_MESSAGES)
+        is_more = len(found) > MAX_MESSAGES or len(files) > MAX_FILES
+        return SearchResults(titles, found[:MAX_MESSAGES], is_more, files[:MAX_FILES])
+
+    async def _files(self, user_id: int, query: SearchQuery) -> list[Hit]:
+        """Find files, which models have none of."""
+        if query.role == "assistant" or query.model:
+            return []
+        return await search.files(self._db, user_id, query, MAX_FILES + 1)
 
     async def models(self, user_id: int) -> list[str]:
         """List the models whose answers can be searched."""

@@ -1,4 +1,4 @@
-"""Finding chats and messages by words.
+"""Finding chats, messages and the files of messages by words.
 
 Words are looked up in the index. Signs are nothing to it, so of a word that has some (`C++`,
 `.NET`) it finds where the letters are, and the texts there are looked at. Text that is written
@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from app.db.messages import VISIBLE
@@ -33,6 +33,7 @@ _SPACELESS = re.compile(
 )
 _AROUND = "\"'*()[]{}<>,;:!?-\u2018\u2019\u201c\u201d\u2026\u00ab\u00bb"
 _LOOSE = "'\u2019-\u2010\u2011"
+_FILE_TEXT = "a.name || ' ' || a.alt || ' ' || a.text"
 Where = Literal["", "pinned", "archived", "trash"]
 
 
@@ -92,9 +93,10 @@ def _is_word(word: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A chat whose title, or a message whose text, has the words.
+    """A chat whose title, or a message whose text or whose file, has the words.
 
-    snippet: the part of it with the hits between START and END; message_id: None for a title.
+    snippet: the part of it with the hits between START and END; message_id: None for a title;
+    file, file_id: which file of the message has them.
     """
 
     chat_id: str
@@ -104,6 +106,8 @@ class Hit:
     model: str
     at: float
     snippet: str
+    file: str = ""
+    file_id: int | None = None
 
 
 async def titles(db: Database, user_id: int, query: SearchQuery, limit: int) -> list[Hit]:
@@ -169,6 +173,35 @@ async def messages(db: Database, user_id: int, query: SearchQuery, limit: int) -
     return [_hit(row, query) for row in await db.search(sql, values)]
 
 
+async def files(db: Database, user_id: int, query: SearchQuery, limit: int) -> list[Hit]:
+    """Files of messages by their names and texts, the newest first."""
+    values = _values(user_id, query, limit)
+    condition = (
+        f"{_chat_filter(query)} AND {VISIBLE} AND a.user_id = :user AND m.created_at >= :since"
+        f"{_contains(_FILE_TEXT, query, values)}"
+    )
+    chosen = (
+        "SELECT c.id AS chat_id, c.title, m.id AS message_id, m.role, '' AS model,"
+        " m.created_at AS at, a.name AS file, a.id AS file_id"
+    )
+    joined = "JOIN messages m ON m.id = a.message_id JOIN chats c ON c.id = m.chat_id"
+    if query.is_indexed:
+        cut = "snippet(attachments_index, 2, :start, :end, '…', 24)"
+        sql = (
+            f"{chosen}, {_FILE_TEXT if query.literal else cut} AS snippet"
+            " FROM attachments_index JOIN attachments a ON a.id = attachments_index.rowid"
+            f" {joined} WHERE attachments_index MATCH :match AND {condition}"
+            " ORDER BY attachments_index.rowid DESC LIMIT :limit"
+        )
+    else:
+        sql = (
+            f"{chosen}, {_FILE_TEXT} AS snippet FROM chats c JOIN messages m ON m.chat_id = c.id"
+            f" JOIN attachments a ON a.message_id = m.id WHERE {condition}"
+            " ORDER BY a.id DESC LIMIT :limit"
+        )
+    return [_hit(row, query) for row in await db.search(sql, values)]
+
+
 async def models(db: Database, user_id: int) -> list[str]:
     """The models that have answered this user, by name."""
     rows = await db.fetch_all(
@@ -230,15 +263,7 @@ def _hit(row: sqlite3.Row, query: SearchQuery) -> Hit:
     hit = Hit(**{name: row[name] for name in row.keys()})  # noqa: SIM118 - a Row iterates its values
     if not query.literal or hit.snippet.find(START) >= 0:
         return hit
-    return Hit(
-        hit.chat_id,
-        hit.title,
-        hit.message_id,
-        hit.role,
-        hit.model,
-        hit.at,
-        _excerpt(hit.snippet, query.words),
-    )
+    return replace(hit, snippet=_excerpt(hit.snippet, query.words))
 
 
 def _excerpt(text: str, words: tuple[str, ...]) -> str:

@@ -21,9 +21,11 @@ from app.conversations.chats import Trash
 from app.conversations.exports import Exports
 from app.conversations.history import to_turns
 from app.conversations.imports.imports import Imports
+from app.conversations.search import ChatSearch
 from app.db import attachments as db_attachments
 from app.db.attachments import MAX_UNSENT
 from app.db.connection import Database
+from app.db.search import SearchQuery, words_of
 from app.errors import AttachmentNotFound, AttachmentRefused, InvalidMessage
 from app.inference.protocol import Delta, Generate
 from tests.conversations.services import CHAT, ScriptedServices, finished
@@ -182,6 +184,27 @@ async def test_files_go_with_an_export_come_with_an_import_and_are_deleted_with_
     (kept,) = question.attachments
     assert (kept.name, kept.size) == ("notes.py", 6)
     assert await services.attachments.text(1, kept.id) == "x = 1\n"
+
+
+async def test_words_in_files_are_found_with_the_file(services: ScriptedServices) -> None:
+    file = await add(services, "notes.md", "first line\nThe zeppelin lands at noon\n")
+    unsent = await add(services, "later.md", "another zeppelin")
+    await services.answers.submit(replace(services.prompt("Read this"), attachments=(file,)))
+    finder = ChatSearch(services.db)
+    for words in ("zeppelin", "zepp", "notes", "notes.md"):
+        found = await finder.find(1, SearchQuery(words_of(words)))
+        assert [(hit.file, hit.file_id, hit.chat_id) for hit in found.files] == [
+            ("notes.md", file, CHAT)
+        ]
+        assert found.messages == []
+        assert (await finder.find(2, SearchQuery(words_of(words)))).files == []
+    assert (
+        "\x02zeppelin\x03 lands"
+        in (await finder.find(1, SearchQuery(words_of("zeppelin")))).files[0].snippet
+    )
+    models = await finder.find(1, SearchQuery(("zeppelin",), role="assistant"))
+    assert models.files == []
+    assert unsent != file
 
 
 async def test_a_chat_that_branches_off_takes_the_files_along(

@@ -165,6 +165,8 @@ FETCHES: dict[str, Callable[[Database, int], Awaitable[Any]]] = {
     "titles": lambda db, who: search.titles(db, who, SearchQuery(("foxes",)), 9),
     "messages": lambda db, who: search.messages(db, who, SearchQuery(("fox",)), 9),
     "signs": lambda db, who: search.messages(db, who, SearchQuery(("狐",)), 9),
+    "words of files": lambda db, who: search.files(db, who, SearchQuery(("x",)), 9),
+    "signs of files": lambda db, who: search.files(db, who, SearchQuery(("md", ".")), 9),
     "models": search.models,
     "folders": folders.list_all,
     "folder": lambda db, who: folders.get(db, who, FOLDER),

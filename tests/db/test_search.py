@@ -20,7 +20,9 @@ CHAT = "0123456789abcdef"
 TEXTS = st.text(st.sampled_from("ab é狐\0'\"*\x02"), max_size=12)
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["chat", "rename", "drop", "ask", "rewrite", "forget"]),
+        st.sampled_from(
+            ["chat", "rename", "drop", "ask", "rewrite", "forget", "attach", "describe"]
+        ),
         st.integers(0, 5),
         TEXTS,
     ),
@@ -50,10 +52,14 @@ def test_the_search_index_equals_a_rebuilt_one(steps: list[tuple[str, int, str]]
         " WHERE m.chat_id = chats.id) FROM chats WHERE id = :n",
         "rewrite": "UPDATE messages SET text = :text WHERE id % 6 = :n",
         "forget": "DELETE FROM messages WHERE id % 6 = :n",
+        "attach": "INSERT INTO attachments (user_id, message_id, name, kind, media_type, size,"
+        " digest, text, tokens, created_at) SELECT 1, max(id), :text, 'text', '', 1, '', :text, 1,"
+        " 1 FROM messages",
+        "describe": "UPDATE attachments SET alt = :text WHERE id % 6 = :n",
     }
     for step, number, text in steps:
         connection.execute(statements[step], {"n": str(number), "text": text})
-    for index in ("titles_index", "messages_index"):
+    for index in ("titles_index", "messages_index", "attachments_index"):
         assert is_intact(connection, index)
     connection.close()
 

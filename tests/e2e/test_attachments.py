@@ -81,6 +81,11 @@ async def test_files_are_chosen_dropped_and_pasted_and_sent(
     await files.first.locator("summary").press("Enter")
     await expect(files.first).to_contain_text("x = 1")
     assert "notes.py" in str(await exported(chat, server))
+    await chat.page.keyboard.press("Control+k")
+    await chat.page.get_by_role("searchbox", name="Search everything").fill("notes.py")
+    group = chat.page.get_by_role("dialog", name="Search").get_by_role("group", name="Files")
+    await group.get_by_role("option").filter(has_text="notes.py").first.click()
+    await expect(files.first.locator(".content")).to_contain_text("x = 1")  # opened
     await chat.questions.get_by_role("button", name="Edit", exact=True).click()
     await chat.page.get_by_role("checkbox", name="more.txt").uncheck()
     await chat.page.get_by_role("button", name="Save & submit").click()

@@ -230,7 +230,8 @@ class ModelChoices(msgspec.Struct):
 
 class SearchHitObject(msgspec.Struct):
     """message_id, role: null where the title has the words. marks: the hits in the snippet, each
-    from its first character to the one after it; at: seconds since 1970."""
+    from its first character to the one after it; at: seconds since 1970; file: the id of the
+    message's file that has the words, null where its text has them."""
 
     chat_id: ChatId
     title: str
@@ -239,6 +240,7 @@ class SearchHitObject(msgspec.Struct):
     snippet: str
     marks: list[list[int]]
     at: float
+    file: int | None = None
     object: Literal["hit"] = "hit"
 
 
@@ -278,12 +280,12 @@ async def list_models() -> Response:
 
 @search_blueprint.get("/search")
 async def search() -> Response:
-    """Search titles and messages. `?q=`: words that must all occur."""
+    """Search titles, messages and their files. `?q=`: words that must all occur."""
     found = await server_context().search.find(
         current_user(), SearchQuery(words_of(request.args.get("q", "")))
     )
     hits = []
-    for hit in [*found.titles, *found.messages]:
+    for hit in [*found.titles, *found.messages, *found.files]:
         snippet, marks = split_highlights(hit.snippet)
         hits.append(
             SearchHitObject(
@@ -294,6 +296,7 @@ async def search() -> Response:
                 snippet=snippet,
                 marks=[list(mark) for mark in marks],
                 at=hit.at,
+                file=hit.file_id,
             )
         )
     return http.json_response(SearchResultList(hits, found.is_more))

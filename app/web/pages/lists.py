@@ -91,13 +91,14 @@ _PLACES = {
 @dataclass(frozen=True, slots=True)
 class SearchHitView:
     """One line of results. `address` leads to the message itself; texts come in parts, each with
-    whether it is a hit."""
+    whether it is a hit; file: the name of the one with the words."""
 
     address: str
     title: list[tuple[str, bool]]
     who: str
     day: str
     snippet: list[tuple[str, bool]]
+    file: str = ""
 
 
 @search_blueprint.get("")
@@ -112,6 +113,7 @@ async def search_page() -> Response:
         "query": request.args.get("q", ""),
         "titles": [hit_view(hit, query.words, names) for hit in results.titles],
         "messages": [hit_view(hit, query.words, names) for hit in results.messages],
+        "files": [hit_view(hit, query.words, names) for hit in results.files],
         "is_more": results.is_more,
     }
     if request.headers.get("HX-Request"):
@@ -148,13 +150,16 @@ def hit_view(hit: Hit, words: Sequence[str], names: ModelNames) -> SearchHitView
     if hit.message_id is None:
         address, title, snippet = f"/chats/{hit.chat_id}", highlights(hit.snippet), []
     else:
-        sought = urlencode({"message": hit.message_id, "find": " ".join(words)})
+        sought = urlencode(
+            {"message": hit.message_id, "find": " ".join(words)}
+            | ({"file": hit.file_id} if hit.file_id else {})
+        )
         address = f"/chats/{hit.chat_id}?{sought}#m{hit.message_id}"
         title, snippet = [(hit.title, False)], highlights(hit.snippet)
     who = (
         "" if hit.message_id is None else ("You" if hit.role == "user" else names.title(hit.model))
     )
-    return SearchHitView(address, title, who if hit.message_id else "", day_of(hit.at), snippet)
+    return SearchHitView(address, title, who, day_of(hit.at), snippet, hit.file)
 
 
 def highlights(snippet: str) -> list[tuple[str, bool]]:

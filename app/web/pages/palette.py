@@ -24,6 +24,7 @@ blueprint = Blueprint("palette", __name__, url_prefix="/palette")
 MAX_RECENT: Final = 8
 MAX_CHATS: Final = 6
 MAX_MESSAGES: Final = 8
+MAX_FILES: Final = 5
 MAX_OTHERS: Final = 5
 """Of models, of pages and of actions."""
 Parts = list[tuple[str, bool]]
@@ -142,14 +143,16 @@ async def _found(context: ServerContext, words: tuple[str, ...]) -> list[Palette
     await names.load(hit.model for hit in found.messages)
     titles = [hit_view(hit, words, names) for hit in found.titles[:MAX_CHATS]]
     texts = [hit_view(hit, words, names) for hit in found.messages[:MAX_MESSAGES]]
+    files = [hit_view(hit, words, names) for hit in found.files[:MAX_FILES]]
     return [
         PaletteGroup("chats", "Chats", [_hit(view) for view in titles]),
         PaletteGroup("messages", "Messages", [_hit(view) for view in texts]),
+        PaletteGroup("files", "Files", [_hit(view) for view in files]),
     ]
 
 
 def _hit(view: SearchHitView) -> PaletteOption:
-    note = f"{view.who} · {view.day}" if view.who else view.day
+    note = " · ".join(part for part in (view.file or view.who, view.day) if part)
     return PaletteOption(view.title, view.address, note, view.snippet)
 
 

@@ -63,6 +63,7 @@ class Services:
         self, settings: Settings, db: Database, clock: Callable[[], float] = time.time
     ) -> None:
         self.settings = settings
+        self._db = db
         self.is_closing = False
         self.reserve = Reserve(settings.data_dir)
         self.store = ModelStore(settings.models_dir)
@@ -97,7 +98,12 @@ class Services:
         self, db: Database, pictures: Pictures, titles: TitleMode, *, are_temporary: bool = False
     ) -> ChatServices:
         shared = self.store, self.pulls, self.pool, self.hub, self.reserve, pictures, self.decoder
-        return ChatServices(self.settings, db, *shared, titles=titles, are_temporary=are_temporary)
+        return ChatServices(
+            *(self.settings, db, *shared),
+            titles=titles,
+            are_temporary=are_temporary,
+            owner_db=self._db,
+        )
 
     @property
     def temporary(self) -> TemporaryChats:

@@ -157,7 +157,8 @@ ENDPOINTS: Final = (
         *("get", "/api/v1/chats", "Chats", "List chats, newest first"),
         response=ChatList,
         query=(
-            ("list", LISTS, "which list; `listed` has the chats that are in no other"),
+            ("list", LISTS, "which list; `listed` has all that are in none of the next three"),
+            ("folder", None, "with `list=folder`, the id of the folder"),
             ("after", None, "`next` of the previous page"),
         ),
     ),
@@ -228,6 +229,11 @@ ENDPOINTS: Final = (
         *("post", f"{_MESSAGE}/continue", "Chats", "Continue an answer that was cut"),
         status=202,
         response=SubmittedAnswer,
+    ),
+    Endpoint(
+        *("post", f"{_MESSAGE}/branch", "Chats", "Branch into a new chat, up to a message"),
+        status=201,
+        response=ChatObject,
     ),
     Endpoint(
         *("get", f"{_CHAT}/export.md", "Chats", "Export a chat as Markdown"),

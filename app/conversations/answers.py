@@ -157,7 +157,10 @@ class AnswerService:
         pictures: Pictures,
         *,
         are_temporary: bool = False,
+        owner_db: Database | None = None,
     ) -> None:
+        """owner_db: where users' preferences are, when that is another than of their chats."""
+        self._owner_db = owner_db or db
         self._settings = settings
         self._pictures = pictures
         self._are_temporary = are_temporary
@@ -234,15 +237,12 @@ class AnswerService:
         """Save the answer and put it into its chat's queue, when it is new."""
         chat_id, model = request.chat_id, request.model
         chosen, is_new = await self._chosen(request)
-        default, about = self.resolve_settings(model), ""
+        default = self.resolve_settings(model)
         folder = await folders.of_chat(self._db, request.user_id, chat_id, request.folder)
         if folder is not None and folder.instructions:
             default = default.override({"system_prompt": folder.instructions})
-        if await db_chats.owner(self._db, chat_id) is None:  # it begins with this prompt
-            about = await preferences.get_about(self._db, request.user_id)
-        if about:
-            chosen, is_new = introduce(chosen, default, about), True
-        resolved = (request.chosen or chosen).merged_with(default)
+        about = await preferences.get_about(self._owner_db, request.user_id)
+        resolved = introduce((request.chosen or chosen).merged_with(default), about)
         made_with = replace(resolved, instruction=request.instruction).to_json()
 
         async def save_all(connection: aiosqlite.Connection) -> SavedAnswer:

@@ -23,7 +23,8 @@ class ChatServices:
     """A server has two of these: for chats on the disk, and for temporary ones in memory. They
     share its models, its queues and its hub.
 
-    are_temporary: which of the two this is. titles: whether models write titles for its chats.
+    are_temporary: which of the two this is. owner_db: where users' preferences are. titles: whether
+    models write titles for its chats.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class ChatServices:
         decoder: PictureDecoder,
         *,
         titles: TitleMode,
+        owner_db: Database,
         are_temporary: bool = False,
     ) -> None:
         self.answers = AnswerService(
@@ -52,6 +54,7 @@ class ChatServices:
             titles,
             pictures,
             are_temporary=are_temporary,
+            owner_db=owner_db,
         )
         self.chats = ChatService(db, hub, self.answers, are_temporary=are_temporary)
         self.branches = Branches(db, hub, self.answers)

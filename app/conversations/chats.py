@@ -92,10 +92,14 @@ class ChatService:
         return (await self.page(user_id, "listed"))[0]
 
     async def page(
-        self, user_id: int, name: ListName, after: Cursor | None = None
+        self,
+        user_id: int,
+        name: ListName,
+        after: Cursor | None = None,
+        folder_id: int | None = None,
     ) -> tuple[list[Chat], Cursor | None]:
         """Part of a list, newest first, and where it goes on if there is more."""
-        return await db_chats.page(self._db, user_id, name, PAGE_CHATS, after)
+        return await db_chats.page(self._db, user_id, name, PAGE_CHATS, after, folder_id)
 
     async def list_until(self, user_id: int, last: Cursor, limit: int) -> list[Chat]:
         """The listed chats from the newest to `last`."""

@@ -124,18 +124,13 @@ class ChatSettings:
         return default.override(self.overrides)
 
 
-def introduce(chosen: ChatSettings, default: GenerationSettings, about: str) -> ChatSettings:
-    """Add what a person says of themselves to the instructions that a new chat begins with."""
-    prompt = chosen.get("system_prompt") or default.system_prompt
-    text = "\n\n".join(part for part in (prompt.strip(), about) if part)
-    return ChatSettings(**{**chosen.overrides, "system_prompt": text})
-
-
-def has_own_choices(chosen: ChatSettings, about: str) -> bool:
-    """Tell whether anything was chosen for the chat besides what its user says of themselves."""
-    prompt = chosen.get("system_prompt")
-    is_own_prompt = prompt is not None and not (about and prompt.endswith(about))
-    return is_own_prompt or bool(chosen.overrides.keys() - {"system_prompt"})
+def introduce(made_with: GenerationSettings, about: str) -> GenerationSettings:
+    """Add what a person says of themselves to the instructions of an answer, whosever they are."""
+    prompt = made_with.system_prompt.strip()
+    if not about or prompt.endswith(about):
+        return made_with
+    text = "\n\n".join(part for part in (prompt, about) if part)
+    return made_with.override({"system_prompt": text})
 
 
 def written(chosen: ChatSettings) -> dict[str, str]:

@@ -223,7 +223,7 @@ async def all_chat_ids(db: Database) -> list[str]:
 # is skipped or shown twice however the list changes meanwhile.
 
 
-ListName = Literal["listed", "loose", "pinned", "archived", "trashed"]
+ListName = Literal["listed", "loose", "pinned", "archived", "trashed", "folder"]
 _LISTS: dict[ListName, tuple[str, str]] = {
     "listed": (
         "updated_at",
@@ -239,6 +239,7 @@ _LISTS: dict[ListName, tuple[str, str]] = {
     ),
     "archived": ("archived_at", "deleted_at IS NULL AND archived_at IS NOT NULL"),
     "trashed": ("deleted_at", "deleted_at IS NOT NULL"),
+    "folder": ("updated_at", "deleted_at IS NULL AND archived_at IS NULL"),
 }
 
 
@@ -264,14 +265,25 @@ class Cursor:
 
 
 async def page(
-    db: Database, user_id: int, name: ListName, limit: int, after: Cursor | None = None
+    db: Database,
+    user_id: int,
+    name: ListName,
+    limit: int,
+    after: Cursor | None = None,
+    folder_id: int | None = None,
 ) -> tuple[list[Chat], Cursor | None]:
-    """Return at most `limit` chats, newest first, and where to go on, if there is more."""
+    """Return at most `limit` chats, newest first, and where to go on, if there is more.
+
+    folder_id: only those of this folder.
+    """
     column, condition = _LISTS[name]
     values: list[object] = [user_id]
     beyond = ""
+    if folder_id is not None:
+        beyond = " AND folder_id = ?"
+        values.append(folder_id)
     if after is not None:
-        beyond = f" AND ({column}, id) < (?, ?)"
+        beyond += f" AND ({column}, id) < (?, ?)"
         values += [after.at, after.chat_id]
     rows = await db.fetch_all(
         f"SELECT * FROM chats WHERE user_id = ? AND {condition}{beyond}"  # noqa: S608

@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import contextlib
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.conversations.folders import Folders
 from app.conversations.settings import (
     ChatSettings,
-    has_own_choices,
     parse,
     parse_generation_settings,
     parse_stored,
@@ -166,20 +167,31 @@ async def test_settings_of_a_chat_are_closed_to_other_users(services: ScriptedSe
     assert await services.chats.settings(1, CHAT) == CHOSEN
 
 
-async def test_what_a_user_says_of_themselves_goes_into_new_chats_only(
+async def test_what_a_user_says_of_themselves_is_added_to_whatever_instructions_hold(
     services: ScriptedServices,
 ) -> None:
-    await services.ask("before", "client01", CHAT)
+    folders = Folders(services.db, services.hub)
+    folder = await folders.add(1, "Ward", "Use metric units.")
     await services.chats.save_about(1, "I am a nurse.")
+    ref = replace(services.prompt("before", "client01", CHAT), folder=folder.id)
+    await services.answers.submit(ref)
+    assert (await services.chats.settings(1, CHAT)).overrides == {}  # so nothing is frozen
+    assert await instructions(services) == "Use metric units.\n\nI am a nurse."
+    await services.chats.save_about(1, "I am a surgeon.")
+    await folders.change(1, folder.id, "Ward", "Use imperial units.", "")
     await services.answers.submit(services.prompt("once more", "client02", CHAT))
-    assert (await services.chats.settings(1, CHAT)).overrides == {}
-    await services.chats.choose_settings(1, OTHER, ChatSettings(system_prompt="Be brief."))
-    await services.ask("after", "client03", OTHER)
-    command = services.runner.sent[-1]
-    assert isinstance(command, Generate)
-    assert command.turns[0] == Turn("system", "Be brief.\n\nI am a nurse.")
-    chosen = await services.chats.settings(1, OTHER)
-    assert chosen == ChatSettings(system_prompt="Be brief.\n\nI am a nurse.")
-    assert not has_own_choices(chosen, "I am a nurse.")
-    assert has_own_choices(ChatSettings(seed=1), "I am a nurse.")
+    assert await instructions(services) == "Use imperial units.\n\nI am a surgeon."
+    own = ChatSettings(system_prompt="Use no units.")
+    await services.chats.choose_settings(1, CHAT, own)
+    await folders.change(1, folder.id, "Ward", "Use both.", "")
+    await services.answers.submit(services.prompt("again", "client04", CHAT))
+    assert await instructions(services) == "Use no units.\n\nI am a surgeon."
+    assert await services.chats.settings(1, CHAT) == own
     assert await services.chats.about(2) == ""
+
+
+async def instructions(services: ScriptedServices) -> str:
+    """What the newest answer is made with."""
+    made_with = parse_generation_settings((await services.path())[-1].settings)
+    assert made_with is not None
+    return made_with.system_prompt

@@ -18,7 +18,8 @@ from app.db.connection import open_database
 from app.errors import AttachmentNotFound, ChatNotFound
 from app.inference import kv_files
 from app.inference.process import RunnerProcess
-from app.inference.protocol import DeleteCache
+from app.inference.protocol import DeleteCache, Generate
+from app.models.model import Turn
 from app.models.store import ModelStore
 from app.services import Services
 from tests.inference.scripted import ScriptedRunner
@@ -152,3 +153,15 @@ def test_its_states_have_keys_that_say_so() -> None:
     assert kv_files.is_memory_only(kv_files.chat_key(CHAT))
     assert not kv_files.is_memory_only(kv_files.chat_key(SAVED))
     assert not kv_files.is_memory_only(kv_files.chat_key(""))
+
+
+async def test_a_temporary_chat_knows_what_its_user_says_of_themselves(stage: Stage) -> None:
+    await stage.services.chats.save_about(USER, "I am a nurse.")
+    answer = await stage.ask()
+    command = next(c for c in stage.runner.sent if c.id == answer)
+    assert isinstance(command, Generate)
+    assert command.turns[0] == Turn("system", "I am a nurse.")
+    await stage.ask(user_id=OTHER, chat_id=new_chat_id(temporary=True))
+    command = stage.runner.sent[-1]
+    assert isinstance(command, Generate)
+    assert [turn.role for turn in command.turns] == ["user"]

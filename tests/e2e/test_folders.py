@@ -25,10 +25,15 @@ async def test_chats_are_put_into_folders(endless: Server, meet: Meet) -> None:
     folder = chats.get_by_role("button", name="Baking 1 chat", exact=True)
     await expect(folder).to_have_attribute("aria-expanded", "true")
 
-    group = chats.locator(".folder")
+    group = chats.locator(".folder").filter(has_text="Baking")
     await chats.get_by_role("link", name=second).drag_to(group)
     await expect(group.get_by_role("link")).to_have_text([second, first])
     await assert_no_violations(page, "folders", within="#sidebar")
+
+    await page.get_by_role("button", name="New folder", exact=True).click()
+    await page.keyboard.type("Empty")
+    await page.keyboard.press("Enter")
+    await expect(chats.get_by_role("button", name="Empty 0 chats")).to_be_visible()
 
     head = chats.get_by_role("button", name="Baking 2 chats")
     await head.press("Enter")

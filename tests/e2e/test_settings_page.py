@@ -32,7 +32,7 @@ async def test_settings_change_how_chats_look_and_send(person: Person, server: S
     page = (await person.open("/settings")).page
     await page.get_by_role("textbox", name="About me").fill("I am a <nurse>.")
     await page.get_by_role("button", name="Save", exact=True).click()
-    await expect(page.locator("#notice")).to_contain_text("Saved for new chats.")
+    await expect(page.locator("#notice")).to_contain_text("Saved.")
     await page.get_by_role("combobox", name="Text size").select_option("Large")
     assert await page.evaluate(SIZE) == "18px"
     await page.get_by_role("combobox", name="Width of the chat").select_option("Narrow")
@@ -51,7 +51,7 @@ async def test_settings_change_how_chats_look_and_send(person: Person, server: S
     await expect(page.get_by_role("textbox", name="About me")).to_have_value("I am a <nurse>.")
     await page.get_by_role("textbox", name="About me").fill("")
     await page.get_by_role("button", name="Save", exact=True).click()
-    await expect(page.locator("#notice")).to_contain_text("Saved for new chats.")
+    await expect(page.locator("#notice")).to_contain_text("Saved.")
     await expect(page.get_by_role("combobox", name="Text size")).to_have_value("large")
     await expect(page.get_by_role("checkbox", name="Show figures of answers")).not_to_be_checked()
 

@@ -86,6 +86,15 @@ async def heard(socket: Any, words: str) -> None:
             pass
 
 
+async def test_the_tab_of_a_temporary_chat_is_told_that_it_has_ended(app: Quart) -> None:
+    gone = "t" + "0" * 16
+    async with QuartClient(app).websocket(f"/chats/{gone}/live?first=1", headers=OWN) as socket:
+        await heard(socket, "This temporary chat has ended.")
+    answer = await QuartClient(app).get(f"/chats/{gone}", headers=OWN)
+    assert answer.status_code == 404
+    assert "This temporary chat has ended." in await answer.get_data(as_text=True)
+
+
 async def test_half_a_character_in_a_name_breaks_no_frame(app: Quart) -> None:
     prompt = '{"text": "hello", "client_id": "%s", "model": "\\ud800"}' % ("c" * 32)
     async with QuartClient(app).websocket(LIVE, headers=OWN) as socket:

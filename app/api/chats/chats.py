@@ -32,6 +32,7 @@ from app.errors import ApiError
 from app.inference.kv_files import MEMORY_ONLY, is_memory_only
 from app.models.catalogue import kind_of
 from app.models.model import Model, ModelKind
+from app.web.addresses import row_id
 from app.web.bodies import spooled
 from app.web.context import ServerContext, server_context, services_of
 from app.web.pages.chat import get_chat_or_404, get_saved_chat_or_404
@@ -41,19 +42,25 @@ from app.web.render.models import default_model
 from app.web.security.identity import current_user
 
 blueprint = Blueprint("api_chats", __name__, url_prefix="/api/v1/chats")
-LISTS: Final = ("listed", "pinned", "archived", "trashed")
+LISTS: Final = ("listed", "pinned", "archived", "trashed", "folder")
 
 
 @blueprint.get("")
 async def list_chats() -> Response:
-    """List a page of chats. `?list=`: one of LISTS; `?after=`: `next` of the previous page."""
+    """List a page of chats. `?list=`: one of LISTS; `?folder=`: with `list=folder`, the id of one;
+    `?after=`: `next` of the previous page."""
     context, user_id = server_context(), current_user()
     name = http.one_of(request.args.get("list", "listed"), LISTS, "list")
     after = request.args.get("after", "")
     cursor = Cursor.parse(after)
     if after and cursor is None:
         raise ApiError("This is not where a page of the list ended.", param="after")
-    chats, more = await context.chats.page(user_id, cast("ListName", name), cursor)
+    folder = request.args.get("folder", type=row_id)
+    if (folder is None) == (name == "folder"):
+        raise ApiError("Give list=folder and the id of a folder together.", param="folder")
+    if folder is not None:
+        await context.folders.get(user_id, folder)
+    chats, more = await context.chats.page(user_id, cast("ListName", name), cursor, folder)
     running = context.hub.running_chats(user_id)
     data = [chat_object(chat, running) for chat in chats]
     return http.json_response(ChatList(data, str(more) if more else None))

@@ -85,6 +85,7 @@ async def get_prompt(prompt_id: int) -> Response:
 
 @blueprint.put("/prompts/<int:prompt_id>")
 async def change_prompt(prompt_id: int) -> Response:
+    await server_context().saved_prompts.get(current_user(), prompt_id)  # 404 before 400
     body = await http.parse_body(NewPrompt)
     changed = await server_context().saved_prompts.change(
         current_user(), prompt_id, body.name, body.text
@@ -197,6 +198,7 @@ async def get_persona(persona_id: int) -> Response:
 @blueprint.put("/personas/<int:persona_id>")
 async def change_persona(persona_id: int) -> Response:
     """Change all but its picture."""
+    await server_context().personas.get(current_user(), persona_id)  # 404 before 400
     body = await http.parse_body(NewPersona)
     changed = await server_context().personas.change(current_user(), persona_id, body.values())
     return http.json_response(_persona(changed))

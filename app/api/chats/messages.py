@@ -112,6 +112,16 @@ async def continue_answer(chat_id: str, message_id: int) -> Response:
     return http.json_response(await submitted(answer), status=202)
 
 
+@branch_blueprint.post("/branch")
+async def branch_off(chat_id: str, message_id: int) -> Response:
+    """Begin a new chat like this one, up to this message."""
+    services = services_of(chat_id)
+    copy = await services.copies.branch_off(await _message_ref(chat_id, message_id))
+    chat = await get_chat_or_404(copy)
+    running = server_context().hub.running_chats(current_user())
+    return http.json_response(chat_object(chat, running), status=201)
+
+
 # `/api/v1/chats/ID/messages`: the messages of a chat, and its running answer.
 
 

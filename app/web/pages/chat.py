@@ -15,7 +15,6 @@ from app.conversations.answer_state import MessageRef
 from app.conversations.attachments import MAX_FILE_BYTES
 from app.conversations.chats import new_chat_id
 from app.conversations.personas import starters_of
-from app.conversations.settings import has_own_choices
 from app.conversations.starters import suggestions_for
 from app.db.chats import Chat, Cursor
 from app.db.folders import Folder
@@ -276,10 +275,7 @@ async def _page(
         better=fragments.better(await better_model(context)),
         full=fragments.full(warning(context)),
         gauge=seen.gauge,
-        is_changed=has_own_choices(
-            await context.of(chat_id).chats.settings(user_id, chat_id),
-            await context.chats.about(user_id),
-        ),
+        is_changed=bool((await context.of(chat_id).chats.settings(user_id, chat_id)).overrides),
         persona=persona or await context.personas.of_chat(user_id, chat_id),
         new_persona=persona.id if persona else "",
         folder=folder or await context.folders.of_chat(user_id, chat_id),

@@ -13,7 +13,6 @@ from werkzeug.datastructures import MultiDict
 from app.conversations.personas import settings_of
 from app.conversations.settings import (
     ChatSettings,
-    has_own_choices,
     parse,
     resolve,
     sanitize_text,
@@ -309,7 +308,7 @@ async def save_about() -> str:
             f"This is {len(about):,} characters long; the limit is {MAX_ABOUT_CHARS:,}. Shorten it."
         )
     await context.chats.save_about(user_id, about)
-    return context.fragments.notice("Saved for new chats.", is_done=True)
+    return context.fragments.notice("Saved.", is_done=True)
 
 
 # The settings of one chat.
@@ -351,8 +350,7 @@ async def save_chat_settings(chat_id: str) -> Response:
         html = await _render_chat_form(chat_id, form, values, error.problems)
         return Response(html, status=error.status, content_type="text/html")
     await services_of(chat_id).chats.choose_settings(user_id, chat_id, chosen)
-    about = await context.chats.about(user_id)
-    fragments, is_changed = context.fragments, has_own_choices(chosen, about)
+    fragments, is_changed = context.fragments, bool(chosen.overrides)
     button = fragments.render(
         "_settings_button.html", chat_id=chat_id, is_changed=is_changed, oob=True
     )

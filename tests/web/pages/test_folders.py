@@ -74,6 +74,16 @@ async def test_programs_use_folders_too(app: Quart) -> None:
     assert (shown["name"], shown["instructions"], shown["model"]) == ("Work", "Be kind.", "tiny")
     listed = await (await browser.ask("GET", "/api/v1/chats")).get_json()
     assert {one["id"]: one["folder"] for one in listed["data"]} == {CHAT: folder, OTHER: None}
+    inside = f"/api/v1/chats?list=folder&folder={folder}"
+    assert [one["id"] for one in (await (await browser.ask("GET", inside)).get_json())["data"]] == [
+        CHAT
+    ]
+    for wrong, status in (
+        ("list=folder", 400),
+        (f"folder={folder}", 400),
+        ("list=folder&folder=99", 404),
+    ):
+        assert (await browser.ask("GET", f"/api/v1/chats?{wrong}")).status_code == status
     assert (await browser.ask("PATCH", chat, json={"folder": 99})).status_code == 404
     out = await browser.ask("PATCH", chat, json={"folder": None})
     assert (await out.get_json())["folder"] is None

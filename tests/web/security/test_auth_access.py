@@ -181,6 +181,7 @@ CHATS |= {
     ("POST", f"{API_MESSAGE}/again"): 202,
     ("POST", f"{API_MESSAGE}/edit"): 202,
     ("POST", f"{API_MESSAGE}/continue"): 202,
+    ("POST", f"{API_MESSAGE}/branch"): 201,
     ("GET", f"{API_CHAT}/export.md"): 200,
     ("GET", f"{API_CHAT}/export.json"): 200,
     ("DELETE", API_CHAT): 204,
@@ -269,12 +270,12 @@ PEOPLE |= {
     ("GET", "/api/v1/personas"): 200,
     ("POST", "/api/v1/personas"): 400,
     ("GET", f"/api/v1{PERSONA}"): 404,
-    ("PUT", f"/api/v1{PERSONA}"): 400,  # no name
+    ("PUT", f"/api/v1{PERSONA}"): 404,
     ("DELETE", f"/api/v1{PERSONA}"): 404,
     ("GET", "/api/v1/prompts"): 200,
     ("POST", "/api/v1/prompts"): 400,
     ("GET", f"/api/v1{PROMPT}"): 404,
-    ("PUT", f"/api/v1{PROMPT}"): 400,  # no name
+    ("PUT", f"/api/v1{PROMPT}"): 404,
     ("DELETE", f"/api/v1{PROMPT}"): 404,
 }
 PUBLIC[("GET", "/shared/<token>/files/<int:attachment_id>")] = (404, 404)
@@ -286,6 +287,7 @@ BODIES: dict[Row, dict[str, Any]] = {
     ("POST", f"{API_MESSAGE}/again"): {},
     ("POST", f"{API_MESSAGE}/edit"): {"text": "hello", "model": "tiny"},
     ("POST", f"{API_MESSAGE}/continue"): {},
+    ("POST", f"{API_MESSAGE}/branch"): {},
     ("POST", "/api/v1/chats"): {"text": "hello", "model": "tiny"},
     ("POST", "/v1/rerank"): {"model": "unheard-of", "query": "x", "documents": ["y"]},
     ("POST", "/v1/audio/speech"): {"input": "x"},

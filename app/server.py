@@ -41,6 +41,7 @@ from app.web.pages import (
     import_export,
     lists,
     login,
+    media,
     models,
     palette,
     personas,
@@ -124,7 +125,7 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
         ),
         *(api_models.blueprint, openai_chat.blueprint, text.blueprint, embeddings.blueprint),
         *(rerank.blueprint, openai_speech.blueprint, speech.blueprint),
-        transcriptions.blueprint,
+        *(transcriptions.blueprint, media.blueprint),
         *(
             generate.blueprint,
             ollama_models.blueprint,

@@ -19,9 +19,12 @@ async function attach(file) {
   const remove = chip.querySelector("button");
   remove.ariaLabel += file.name;
   chips.append(chip);
-  const made = await send(file).catch((error) => error.message); // its chip, or why there is none
+  const made = await (file.type.startsWith("audio/") ? hear : send)(file).catch((error) => error.message); // its chip, or why there is none
   if (!chip.isConnected) return;
-  if (made instanceof DocumentFragment) {
+  if (made.text) {
+    chip.remove();
+    write(made.text);
+  } else if (made instanceof DocumentFragment) {
     chip.replaceWith(made);
     announcer.textContent = `${file.name} attached`;
   } else {
@@ -40,6 +43,19 @@ async function send(file) {
   const text = await answer.text();
   if (!answer.ok) throw new Error(text);
   return document.createRange().createContextualFragment(text);
+}
+// A recording becomes text in the message.
+async function hear(file) {
+  const address = `dictation/file?name=${encodeURIComponent(file.name)}`;
+  const answer = await fetch(new URL(`../${address}`, import.meta.url), { method: "POST", body: file, headers })
+    .catch(() => { throw new Error("Can't reach Wick. Try again."); });
+  if (!answer.ok) throw new Error(await answer.text());
+  return answer.json();
+}
+function write(text) {
+  const gap = /\S$/.test(area.value.slice(0, area.selectionStart)) ? " " : "";
+  area.setRangeText(gap + text, area.selectionStart, area.selectionEnd, "end");
+  area.dispatchEvent(new Event("input", { bubbles: true }));
 }
 const ready = () => [...chips.querySelectorAll("[data-status=ready]")];
 const texts = () => ready().filter(({ dataset }) => dataset.kind === "text");

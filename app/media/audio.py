@@ -19,6 +19,9 @@ MODULE: Final = "app.media.child.audio"
 FFMPEG: Final = "ffmpeg"
 MAX_AUDIO_BYTES: Final = 64 << 20
 MAX_SECONDS: Final = 3600
+MAX_DICTATION_SECONDS: Final = 300
+MAX_DICTATION_BYTES: Final = MAX_DICTATION_SECONDS * SAMPLE_RATE * SAMPLE_BYTES
+"""Of one utterance: the page sends what was said at each pause."""
 MAX_RESULT_BYTES: Final = (MAX_SECONDS + 60) * SAMPLE_RATE * SAMPLE_BYTES
 WALL_SECONDS: Final = 300.0
 DAMAGED, TOO_LONG = 3, 4

@@ -20,6 +20,7 @@ from app.media.protocol import (
     Transcribe,
     Transcribed,
 )
+from app.media.setup import MediaSetup
 from app.media.voice_models import VoiceModels
 from app.media.worker import MediaWorker
 
@@ -41,6 +42,7 @@ class MediaService:
         self.listeners: list[Callable[[], None]] = []
         self._settings = settings
         self._pool = pool
+        self.setup = MediaSetup(self.extras, self.voice_models, self._notify)
         self._audio = AudioDecoder()
         self._ids = itertools.count(1)
         self.voice = self._worker("voice", VOICE, self._voice_options)
@@ -49,6 +51,10 @@ class MediaService:
     @property
     def workers(self) -> list[MediaWorker]:
         return [self.voice, self.ocr]
+
+    async def warm_up(self, user_id: int) -> None:
+        """Load the voice model for somebody who begins to speak. Raises what `transcribe` does."""
+        await self.transcribe(Transcribe(self.next_id(), 0), b"", user_id)
 
     async def decode(self, name: str, data: bytes) -> bytes:
         """Decode an audio file to samples. Raises MediaError; MediaNotSetUp comes first."""
@@ -81,13 +87,18 @@ class MediaService:
         """Tell whether text in pictures can be read here."""
         return self.extras.is_installed("ocr")
 
+    @property
+    def is_quiet(self) -> bool:
+        """Tell whether nothing else needs the processor: no answer, and no other speech."""
+        return not (self._pool.is_busy or any(worker.is_busy for worker in self.workers))
+
     def next_id(self) -> int:
         """Return an id for a command."""
         return next(self._ids)
 
     async def close(self) -> None:
         """End all children; who waits hears that Wick stops."""
-        await asyncio.gather(*(worker.close() for worker in self.workers))
+        await asyncio.gather(self.setup.close(), *(worker.close() for worker in self.workers))
 
     def _worker(
         self, kind: MediaKind, name: str, options: Callable[[], Awaitable[MediaOptions]]

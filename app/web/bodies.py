@@ -23,7 +23,7 @@ from werkzeug.exceptions import RequestTimeout
 
 from app.conversations.imports.reader import MAX_FILE_BYTES
 from app.errors import DiskFull
-from app.media.audio import MAX_AUDIO_BYTES
+from app.media.audio import MAX_AUDIO_BYTES, MAX_DICTATION_BYTES
 from app.media.pictures import MAX_PICTURE_BYTES
 
 FORM: Final = "application/x-www-form-urlencoded"
@@ -46,7 +46,8 @@ _BY_PATH: Final = {
     "/api/embeddings": 16 * MIB,
     "/v1/audio/transcriptions": MAX_AUDIO_BYTES + MIB,
     "/v1/audio/translations": MAX_AUDIO_BYTES + MIB,
-    "/dictation/file": MAX_AUDIO_BYTES,
+    "/dictation": MAX_DICTATION_BYTES + 1,
+    "/dictation/file": MAX_AUDIO_BYTES + 1,
     "/attachments": ATTACHMENT_BYTES,
     "/attachments/temporary": ATTACHMENT_BYTES,
     "/library/import": 9 * MIB,

@@ -66,7 +66,7 @@ export class Listener {
 }
 
 // Collects chunks; `add` returns all samples of an utterance once it has ended.
-class Utterance {
+export class Utterance {
   level = 0;
   #noise = 1;
   #chunks = [];
@@ -86,6 +86,10 @@ class Utterance {
     this.#forget(0);
     return whole;
   }
+  // What was said since the last one ended; nothing where nobody spoke.
+  get rest() {
+    return this.#spoken >= LEAST ? this.#chunks : [];
+  }
   #forget(kept) {
     this.#chunks = kept ? this.#chunks.slice(-kept) : [];
     this.#spoken = 0;
@@ -93,7 +97,7 @@ class Utterance {
   }
 }
 
-async function openMicrophone() {
+export async function openMicrophone() {
   if (!navigator.mediaDevices) {
     throw new Error("The microphone needs HTTPS. The server's owner can set it up (WICK_TLS_CERT).");
   }

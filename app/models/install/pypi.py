@@ -94,7 +94,7 @@ def download_wheel(
         raise PullError("The download was cancelled.")
     wheels = list(target.glob("*.whl"))
     if pip.returncode != 0 or len(wheels) != 1:
-        raise PullError(f"Downloading {requirement} failed: {_reason(lines)}")
+        raise PullError(f"Downloading {requirement} failed: {explain_pip(lines)}")
     return wheels[0]
 
 
@@ -131,7 +131,8 @@ def _follow(
     pip.wait()
 
 
-def _reason(lines: deque[str]) -> str:
+def explain_pip(lines: deque[str]) -> str:
+    """Explain in words why pip failed, by what it said."""
     output = "\n".join(lines)
     for sign, reason in REASONS:
         if sign in output:

@@ -60,6 +60,7 @@ class ModelsConnection:
             "lead": fragments.intro(elsewhere=view.elsewhere, oob=True),
             "pulls": fragments.pull_list(view.pulls, oob=True),
             "offers": fragments.offers(view.offers, view.coming, oob=True),
+            "voice": fragments.voice(view.voice, oob=True),
             "found": fragments.found(view.found, view.coming, oob=True),
             "full": fragments.full(warning(self.context), oob=True),
         }

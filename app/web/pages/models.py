@@ -92,6 +92,7 @@ async def page() -> Response:
         pulls=fragments.pull_list(view.pulls),
         offers=fragments.offers(view.offers, view.coming),
         found=fragments.found(view.found, view.coming),
+        voice=fragments.voice(view.voice),
         full=fragments.full(warning(context)),
         lead=fragments.intro(elsewhere=view.elsewhere),
         remote=fragments.remote_fields(),

@@ -21,6 +21,7 @@ from app.conversations.settings import (
 from app.db.folders import Folder
 from app.db.personas import Persona
 from app.errors import InvalidMessage, InvalidSettings, ModelError
+from app.media.languages import SPEECH_LANGUAGES
 from app.models import memory, parameters
 from app.models.devices import gpus
 from app.models.engines import (
@@ -295,6 +296,7 @@ async def page() -> Response:
         about=await context.chats.about(current_user()),
         about_chars=MAX_ABOUT_CHARS,
         server_voice=context.piper.voice,
+        speech_languages=SPEECH_LANGUAGES,
     )
 
 

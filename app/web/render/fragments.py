@@ -206,6 +206,10 @@ class Fragments:
         """Models of Wick's own list; `coming`: the names of those that are being downloaded."""
         return self.render("_offers.html", offers=offers, coming=coming, oob=oob)
 
+    def voice(self, view: object, *, oob: bool = False) -> str:
+        """Voice to text, for the models page."""
+        return self.render("_voice.html", voice=view, oob=oob)
+
     def found(
         self, found: Sequence[FoundModel], coming: Collection[str], *, oob: bool = False
     ) -> str:

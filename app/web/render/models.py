@@ -13,13 +13,14 @@ from app.models.install.pulls import Pull
 from app.models.model import Model, format_bytes, format_parameters
 from app.web.context import ServerContext
 from app.web.render.cards import Card, Offer, build_remote_card, describe_state, list_offers
+from app.web.render.voice import VoiceView, load_voice_view
 
 
 @dataclass(frozen=True, slots=True)
 class ModelsView:
     """cards: what is there; pulls: on their way, or failed to come; offers: what is to be had,
     and those of them that are on their way, whose names are `coming`; found: models of other
-    programs on this computer.
+    programs on this computer; voice: voice to text.
 
     elsewhere: whether there are models to which what is written leaves this machine.
     """
@@ -28,6 +29,7 @@ class ModelsView:
     pulls: tuple[Pull, ...]
     offers: tuple[Offer, ...]
     found: tuple[FoundModel, ...]
+    voice: VoiceView
     coming: frozenset[str]
     elsewhere: bool
 
@@ -62,7 +64,8 @@ async def load_models_view(context: ServerContext, speeds: Speeds) -> ModelsView
     offers = list_offers(taken, context.settings, context.pool.gpu_bytes)
     found = await asyncio.to_thread(context.found.available, models)
     return ModelsView(
-        *(tuple(cards), tuple(pulls), tuple(offers), tuple(found), coming, has_external(models))
+        *(tuple(cards), tuple(pulls), tuple(offers), tuple(found)),
+        *(await load_voice_view(context), coming, has_external(models)),
     )
 
 

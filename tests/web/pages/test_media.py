@@ -1,0 +1,44 @@
+"""Voice to text on the pages: who may set it up, and what is said where it is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.application import PAGE, context_of, run_app, text_of
+from tests.tiny_whisper import write_tiny_whisper
+
+
+async def test_a_voice_model_is_chosen_used_and_deleted(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_tiny_whisper(tmp_path / "models/.voice" / name)
+    async with run_app(tmp_path) as app:
+        browser = app.test_client()
+        page = await text_of(await browser.get("/models", headers=PAGE))
+        assert 'aria-label="Use two"' in page
+        assert 'aria-label="Use one"' not in page  # it is in use
+        assert 'aria-label="Download Whisper Small"' in page
+        assert (await browser.post("/media/two/choose", headers=PAGE)).status_code == 204
+        assert context_of(app).media.voice_models.chosen().name == "two"
+        made = await browser.post("/dictation", data=b"", headers=PAGE)
+        assert await made.get_json() == {"text": ""}
+        assert context_of(app).media.voice.pid is not None
+        assert (await browser.post("/dictation", data=b"\0", headers=PAGE)).status_code == 415
+        made = await browser.post("/dictation?partial", data=bytes(32_000), headers=PAGE)
+        assert await made.get_json() == {"text": ""}
+        made = await browser.post("/dictation/file?name=a.wav", data=b"RIFF", headers=PAGE)
+        assert made.status_code == 415
+        assert (await browser.delete("/media/two", headers=PAGE)).status_code == 204
+        assert (await browser.post("/media/nothing/choose", headers=PAGE)).status_code == 404
+        assert (await browser.post("/media/nothing/setup", headers=PAGE)).status_code == 501
+
+
+async def test_without_a_model_it_is_to_be_set_up(tmp_path: Path) -> None:
+    async with run_app(tmp_path) as app:
+        browser = app.test_client()
+        page = await text_of(await browser.get("/models", headers=PAGE))
+        assert "Not set up yet" in page
+        state = await (await browser.get("/dictation", headers=PAGE)).get_json()
+        assert (state["ready"], state["owner"]) == (False, True)
+        assert state["about"] == "Voice to text isn't set up yet."
+        made = await browser.post("/dictation", data=bytes(3200), headers=PAGE)
+        assert made.status_code == 501

@@ -14,13 +14,13 @@ from typing import Final
 from quart import Blueprint, websocket
 
 from app.conversations.history import ContextUsage
-from app.conversations.hub import Subscription
 from app.conversations.settings import sanitize_text
 from app.conversations.submission import Prompt
 from app.errors import ChatError, WickError
 from app.inference.kv_files import is_memory_only
 from app.web.addresses import row_id
-from app.web.context import ServerContext, server_context
+from app.web.context import server_context
+from app.web.live.answers import AnswersConnection
 from app.web.live.sidebar import SidebarUpdates, until_cursor
 from app.web.render.chat import (
     ChatView,
@@ -35,11 +35,6 @@ from app.web.render.messages import (
     MessageHead,
     MessageView,
     ModelOption,
-    RenderKey,
-    ShownAnswer,
-    key_of,
-    present_live,
-    shown,
 )
 from app.web.render.warning import warning
 from app.web.security.identity import current_user
@@ -99,26 +94,14 @@ def parse_prompt(values: Mapping[str, object], user_id: int, chat_id: str) -> Pr
 log = logging.getLogger(__name__)
 blueprint = Blueprint("live", __name__)
 
-# Each frame is work for a browser on the same cores that make the tokens, so tokens are gathered:
-# about 10 frames a second, fewer when many answers run.
-FRAME_SECONDS = 0.1
-
 
 @dataclass(slots=True)
-class ChatConnection:
+class ChatConnection(AnswersConnection):
     """One open page: what it shows, and the ways to change it."""
 
-    context: ServerContext
-    user_id: int
-    chat_id: str
-    subscription: Subscription
-    sidebar: SidebarUpdates
     first: int | None = None
     wants_earlier: bool = False
     title: str = ""
-    keys: dict[int, RenderKey] = field(default_factory=dict)
-    heads: dict[int, MessageHead] = field(default_factory=dict)
-    places: dict[int, ShownAnswer] = field(default_factory=dict)
     divider: int | None = None
     moves_divider: bool = False
     actions: tuple[bool, bool] = (False, False)
@@ -133,10 +116,6 @@ class ChatConnection:
     """The model of the persona with which a new chat is to begin."""
 
     # Out.
-
-    @property
-    def pause(self) -> float:
-        return FRAME_SECONDS * max(1, self.context.hub.running / 4)
 
     async def initial_frame(self, version: str) -> str:
         await self.context.of(self.chat_id).chats.mark_read(self.user_id, self.chat_id)
@@ -179,27 +158,6 @@ class ChatConnection:
         if self.moves_divider:  # a moment later: with more text at once, the page would jump
             subscription.notify()
         return "".join(parts)
-
-    def _progress(self, message_id: int) -> str:
-        """More of an answer that runs."""
-        stream, fragments = self.context.hub.stream(message_id), self.context.fragments
-        if stream is None or message_id not in self.keys:
-            return ""
-        blocks = self.context.renderers.blocks(stream)
-        before = self.places.get(message_id)
-        self.places[message_id] = now = shown(stream, blocks)
-        controls = self.keys[message_id][-1]
-        key = key_of(stream, controls)
-        if before is None or before.blocks is not blocks or self.keys[message_id] != key:
-            self.keys[message_id] = key
-            view = present_live(stream, blocks, controls, self.heads[message_id])
-            return fragments.message(view, oob=True)
-        frame = ""
-        if (now.thought, now.label) != (before.thought, before.label):
-            more = stream.thought[before.thought :]
-            frame = fragments.thought_update(message_id, more, now.label)
-        frame += fragments.answer_update(message_id, blocks.update_since(before.cursor))
-        return frame or fragments.line(stream)
 
     async def _changes(self) -> str:
         """Messages that are new or have ended; everything, when another path is shown."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from quart import Blueprint
 
 from app.conversations.answer_state import MessageRef
 from app.errors import ChatError
 from app.web.context import server_context
-from app.web.live.chat import ChatConnection
+from app.web.live.answers import AnswersConnection
 from app.web.live.sidebar import SidebarUpdates, until_cursor
 from app.web.render.comparison import Comparison, load_comparison
 from app.web.render.messages import MessageHead
@@ -17,11 +18,12 @@ from app.web.security.identity import current_user
 from app.web.socket import serve
 
 blueprint = Blueprint("comparison_live", __name__)
+ONLY_SHOWS: Final = "This page takes no messages. Write in the chat."
 
 
 @dataclass(slots=True)
-class ComparisonConnection(ChatConnection):
-    """One open page with the answers to `prompt_id`, all of which may grow."""
+class ComparisonConnection(AnswersConnection):
+    """One open page with the answers to `prompt_id`, all of which may grow. It only shows."""
 
     prompt_id: int = 0
     is_running: bool = False
@@ -37,7 +39,10 @@ class ComparisonConnection(ChatConnection):
         has_changes, subscription.messages = subscription.messages, False
         has_rows, subscription.sidebar = subscription.sidebar, False
         subscription.models = False
-        frame = await self._changes() if has_changes else ""
+        frame = "".join(subscription.replies)
+        subscription.replies.clear()
+        if has_changes:
+            frame += await self._changes()
         if has_rows:
             frame += await self.sidebar.frame()
         if has_changes and subscription.streams:
@@ -46,6 +51,14 @@ class ComparisonConnection(ChatConnection):
             streams, subscription.streams = subscription.streams, set()
             frame += "".join(self._progress(message_id) for message_id in streams)
         return frame
+
+    async def on_message(self, data: str | bytes) -> None:
+        """Take nothing: whatever changes these answers is a request over HTTP."""
+        self.subscription.replies.append(self.rejection_frame(data, ONLY_SHOWS))
+        self.subscription.notify(urgent=True)
+
+    def rejection_frame(self, data: str | bytes, sentence: str) -> str:
+        return self.context.fragments.notice(sentence)
 
     async def _changes(self, *, is_whole: bool = False) -> str:
         """Columns of answers that have come, begun or ended."""

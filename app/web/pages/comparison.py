@@ -12,8 +12,7 @@ from quart import Blueprint, Response, request
 from app.conversations.answer_state import MessageRef
 from app.conversations.submission import Prompt
 from app.errors import ChatError, WickError
-from app.inference.kv_files import is_memory_only
-from app.web.context import server_context
+from app.web.context import server_context, services_of
 from app.web.live.chat import parse_prompt
 from app.web.render.chat import models_ready
 from app.web.render.comparison import load_comparison
@@ -28,19 +27,17 @@ MOST_MODELS: Final = 3
 @blueprint.get("/compare")
 async def ask_for_prompt(chat_id: str) -> str:
     """Ask which models are to answer what is in the composer."""
-    await server_context().chats.get(current_user(), chat_id)  # refuses another user's
+    await services_of(chat_id).chats.get(current_user(), chat_id)  # refuses another user's
     return await _dialog(f"/chats/{chat_id}/compare", [request.args.get("model", "")])
 
 
 @blueprint.post("/compare")
 async def submit(chat_id: str) -> Response:
     """Send a message to several models, or say in the dialog why not."""
-    await server_context().chats.get(current_user(), chat_id)
+    await services_of(chat_id).chats.get(current_user(), chat_id)
     form = await request.form
     models = form.getlist("models")
     try:
-        if is_memory_only(chat_id):
-            raise ChatError("Temporary chats can't compare models.")
         prompt = parse_prompt(form.to_dict(), current_user(), chat_id)
         return await _submit(prompt, _chosen(models, least=2))
     except WickError as error:
@@ -48,20 +45,22 @@ async def submit(chat_id: str) -> Response:
 
 
 async def _submit(prompt: Prompt, models: Sequence[str]) -> Response:
-    context = server_context()
+    services = services_of(prompt.chat_id)
     for model in models:
-        context.answers.resolve_settings(model)
-    answer = await context.answers.submit(replace(prompt, model=models[0]))
+        services.answers.resolve_settings(model)
+    answer = await services.answers.submit(replace(prompt, model=models[0]))
     prompt_id = answer.prompt_id or 0
     ref = MessageRef(prompt.user_id, prompt.chat_id, prompt_id)
-    await context.branches.compare(ref, models[1:], prompt.client_id)
+    await services.branches.compare(ref, models[1:], prompt.client_id)
     return _redirect(prompt.chat_id, prompt_id)
 
 
 @blueprint.get("/messages/<int:message_id>/compare")
 async def ask_for_answer(chat_id: str, message_id: int) -> str:
     """Ask which other models are to answer the prompt of an answer."""
-    message = await server_context().branches.get(MessageRef(current_user(), chat_id, message_id))
+    message = await services_of(chat_id).branches.get(
+        MessageRef(current_user(), chat_id, message_id)
+    )
     address = f"/chats/{chat_id}/messages/{message_id}/compare"
     return await _dialog(address, [], besides=message.model or "")
 
@@ -69,14 +68,14 @@ async def ask_for_answer(chat_id: str, message_id: int) -> str:
 @blueprint.post("/messages/<int:message_id>/compare")
 async def compare(chat_id: str, message_id: int) -> Response:
     """Let other models answer as well, or say in the dialog why not."""
-    context, form = server_context(), await request.form
+    branches, form = services_of(chat_id).branches, await request.form
     ref, models = MessageRef(current_user(), chat_id, message_id), form.getlist("models")
-    message = await context.branches.get(ref)
+    message = await branches.get(ref)
     key = form.get("client_id", "")
     if not 8 <= len(key) <= 64 or not key.isalnum():
         raise ChatError("Wick did not understand this request. Reload the page.")
     try:
-        answers = await context.branches.compare(ref, _chosen(models, least=1), key)
+        answers = await branches.compare(ref, _chosen(models, least=1), key)
     except WickError as error:
         address = f"/chats/{chat_id}/messages/{message_id}/compare"
         return await _refuse(address, models, error, besides=message.model or "")
@@ -121,7 +120,9 @@ async def _dialog(
 @blueprint.post("/messages/<int:message_id>/use")
 async def use(chat_id: str, message_id: int) -> Response:
     """Let the chat go on from one of the answers."""
-    await server_context().branches.select_branch(MessageRef(current_user(), chat_id, message_id))
+    await services_of(chat_id).branches.select_branch(
+        MessageRef(current_user(), chat_id, message_id)
+    )
     return Response(status=204, headers={"HX-Redirect": f"/chats/{chat_id}"})
 
 

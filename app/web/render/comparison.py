@@ -26,11 +26,12 @@ class Comparison:
 
 async def load_comparison(context: ServerContext, ref: MessageRef) -> Comparison:
     """Read the prompt `ref` and its answers. Raises ChatNotFound or MessageNotFound."""
-    prompt = await context.branches.get(ref)
+    branches = context.of(ref.chat_id).branches
+    prompt = await branches.get(ref)
     if prompt.role != "user":
         raise MessageNotFound("Only answers to the same message can be compared.")
     for _ in range(2):  # an answer may end just between its reading and the look for its stream
-        answers = await context.branches.answers_to(ref)
+        answers = await branches.answers_to(ref)
         await context.model_names.load(answer.model for answer in answers)
         streams = {a.id: s for a in answers if (s := context.hub.stream(a.id)) is not None}
         if not any(a.status == "queued" and a.id not in streams for a in answers):

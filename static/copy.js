@@ -19,16 +19,19 @@ document.addEventListener("click", async ({ target, altKey }) => {
 async function textFor(button, isPlain) {
   if (button.dataset.of) return document.getElementById(button.dataset.of).value;
   if (!button.dataset.source) return button.closest(".code").querySelector("code").textContent;
-  if (isPlain) return readable(button.closest(".message").querySelector(".body"));
+  if (isPlain) return readable(button.closest(".message"));
   const reply = await fetch(button.dataset.source);
   return reply.ok ? reply.text() : Promise.reject(new Error(reply.statusText));
 }
-function readable(body) {
-  const bars = body.querySelectorAll(".bar");
+function readable(message) {
+  const body = message.querySelector(".body");
+  const names = [...message.querySelectorAll("[data-attachment]")]
+    .map((file) => file.querySelector(".name")?.textContent ?? file.querySelector("img")?.alt);
+  const bars = body?.querySelectorAll(".bar") ?? [];
   for (const bar of bars) bar.hidden = true;
-  const text = body.innerText.trim();
+  const text = body?.innerText.trim();
   for (const bar of bars) bar.hidden = false;
-  return text;
+  return [names.length ? `Attached: ${names.join(", ")}` : "", text].filter(Boolean).join("\n\n");
 }
 
 // Safari writes only within the click: the call must not wait, the text may come later.

@@ -15,10 +15,12 @@ from quart import Blueprint, Response, current_app
 SCRIPTS, FRAME_SCRIPTS, STYLES = "all.js", "frame.js", "all.css"
 FRAME = frozenset(
     {
+        "code.js",
         "composition.js",
         "confirm.js",
         "copy.js",
         "focus.js",
+        "fold.js",
         "folders.js",
         "grow.js",
         "heartbeat.js",

@@ -25,6 +25,8 @@ from app.inference.queue import Interrupted
 from app.web.addresses import is_api_path, is_by_program, is_ollama_path
 from app.web.bodies import format_size, max_body_bytes
 from app.web.context import server_context
+from app.web.render.frame import render_page
+from app.web.security.identity import identity_or_none
 
 # What the framework refuses, in our words.
 
@@ -157,7 +159,7 @@ async def _explain(error: WickError | HTTPException) -> Response:
     if _is_for_program():
         response = respond(_for_programs(error), request.path)
     else:
-        response = _error_response(*_status_and_text(error))
+        response = await _error_response(*_status_and_text(error))
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
     return response
@@ -168,7 +170,7 @@ async def _handle_unexpected(error: Exception) -> Response:
     text = "Something went wrong inside Wick. Its log says more."
     if _is_for_program():
         return respond(ApiError(text, status=500), request.path)
-    return _error_response(500, text)
+    return await _error_response(500, text)
 
 
 def _is_for_program() -> bool:
@@ -192,7 +194,7 @@ def _status_and_text(error: WickError | HTTPException) -> tuple[int, str]:
     return error.code or 500, http_error_message(error, path)
 
 
-def _error_response(status: int, text: str) -> Response:
+async def _error_response(status: int, text: str) -> Response:
     if not has_request_context():  # an upgrade to a WebSocket: no page will show it
         return Response(text, status=status, content_type=PLAIN)
     fragments = server_context().fragments
@@ -200,6 +202,19 @@ def _error_response(status: int, text: str) -> Response:
         return Response(text, status=status, content_type=PLAIN)
     if request.headers.get("HX-Request"):
         html = fragments.notice(text)
+    elif (page := await _framed(status, text)) is not None:
+        return page
     else:
         html = fragments.render("error.html", status=status, text=text)
     return Response(html, status=status, content_type="text/html; charset=utf-8")
+
+
+async def _framed(status: int, text: str) -> Response | None:
+    """Render the error beside the chats of the user who is logged in, if there is one."""
+    if identity_or_none() is None:
+        return None
+    try:
+        return await render_page("error_framed.html", status=status, code=status, text=text)
+    except Exception:  # what failed for the page may fail for the list as well
+        log.exception("The page of an error could not be made.")
+        return None

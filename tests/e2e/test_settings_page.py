@@ -56,6 +56,23 @@ async def test_settings_change_how_chats_look_and_send(person: Person, server: S
     await expect(page.get_by_role("checkbox", name="Show figures of answers")).not_to_be_checked()
 
 
+SPEAKER = """() => {
+  window.tones = [];
+  const param = (heard) => ({
+    setValueAtTime: (value) => heard?.push(value), exponentialRampToValueAtTime() {},
+  });
+  window.AudioContext = class {
+    currentTime = 0;
+    createOscillator() {
+      const heard = [];
+      return { frequency: param(heard), connect: (to) => to, start() { window.tones.push(heard); },
+        stop() {}, addEventListener() {} };
+    }
+    createGain() { return { gain: param(), connect() {} }; }
+  };
+}"""
+
+
 async def test_a_long_answer_tells_who_is_elsewhere_that_it_has_ended(
     endless: Server, meet: Meet
 ) -> None:
@@ -75,3 +92,13 @@ async def test_a_long_answer_tells_who_is_elsewhere_that_it_has_ended(
     await chat.holds("() => window.told.length > 0")
     title = await chat.page.get_by_role("heading", level=1).inner_text()
     assert (await chat.page.evaluate("window.told"))[0] == [title, "The answer is ready."]
+    # And by a sound, for who wants one.
+    await chat.page.evaluate("localStorage.notify = ''; localStorage.sound = 'on'")
+    await chat.page.evaluate(SPEAKER)
+    await chat.ask("At length again")
+    await chat.writes()
+    await chat.page.clock.fast_forward(20_000)
+    await chat.silence()
+    await chat.holds("() => window.tones.length > 0")
+    assert await chat.page.evaluate("window.tones") == [[660, 880]]
+    assert len(await chat.page.evaluate("window.told")) == 1

@@ -14,7 +14,7 @@ from typing import Final
 from quart import Blueprint, websocket
 
 from app.conversations.history import ContextUsage
-from app.conversations.settings import sanitize_text
+from app.conversations.settings import has_own_choices, sanitize_text
 from app.conversations.submission import Prompt
 from app.errors import ChatError, WickError
 from app.inference.kv_files import is_memory_only
@@ -104,6 +104,8 @@ class ChatConnection(AnswersConnection):
     title: str = ""
     divider: int | None = None
     moves_divider: bool = False
+    is_changed: bool | None = None
+    """Whether its settings differ from the model's; None where that is not known yet."""
     actions: tuple[bool, bool] = (False, False)
     gauge: ContextUsage | None = None
     options: list[ModelOption] = field(default_factory=list)
@@ -125,6 +127,7 @@ class ChatConnection(AnswersConnection):
             frame += await self._models()
         else:
             frame = self._running(view)
+        frame += await self._settings()
         if view.chat is None and self.first is not None and is_memory_only(self.chat_id):
             frame += self.context.fragments.notice("This temporary chat has ended.")
         self._remember(view)
@@ -136,7 +139,7 @@ class ChatConnection(AnswersConnection):
         subscription.replies.clear()
         has_changes, subscription.messages = subscription.messages, False
         if has_changes:
-            parts.append(await self._changes())
+            parts += [await self._changes(), await self._settings()]
         elif self.wants_earlier:
             self.wants_earlier = False
             parts.append(await self._earlier())
@@ -243,6 +246,17 @@ class ChatConnection(AnswersConnection):
         self.places = dict(view.markers)
         self.actions = (view.is_running, view.is_deleted)
         self.gauge = view.gauge
+
+    async def _settings(self) -> str:
+        """Render the button of the chat's settings, when another tab has changed them."""
+        context, before = self.context, self.is_changed
+        chosen = await context.of(self.chat_id).chats.settings(self.user_id, self.chat_id)
+        self.is_changed = has_own_choices(chosen, await context.chats.about(self.user_id))
+        if before in {None, self.is_changed}:
+            return ""
+        return context.fragments.render(
+            "_settings_button.html", chat_id=self.chat_id, is_changed=self.is_changed, oob=True
+        )
 
     async def _models(self) -> str:
         """Render how far pulls are; of the picker only what changed, to leave a choice alone."""

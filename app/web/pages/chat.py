@@ -59,14 +59,17 @@ async def withdraw(chat_id: str, answer_id: int) -> str:
 
 @chats_blueprint.get("/<chat_id>/messages/<int:message_id>/text")
 async def text(chat_id: str, message_id: int) -> Response:
-    """A message as it was written, in Markdown where it is an answer."""
+    """A message as it was written, in Markdown where it is an answer, below its files' names."""
     context = server_context()
     path = await services_of(chat_id).chats.messages(await get_chat_or_404(chat_id))
     found = next((message for message in path if message.id == message_id), None)
     if found is None:
         raise ChatNotFound("There is no such message.")
     stream = context.hub.stream(message_id)
-    return Response(stream.text if stream else found.text, content_type="text/plain; charset=utf-8")
+    files = ", ".join(file.name for file in found.attachments)
+    parts = [f"Attached: {files}" if files else "", stream.text if stream else found.text]
+    text = "\n\n".join(part for part in parts if part)
+    return Response(text, content_type="text/plain; charset=utf-8")
 
 
 @chats_blueprint.get("/more")

@@ -135,6 +135,8 @@ async def test_an_owner_decides_about_users_but_not_about_the_last_owner(app: Qu
     ):
         answer = await anna.ask("POST", path)
         assert answer.status_code in {status, 404}, path
+    asked = await text_of(await anna.ask("GET", "/people"))
+    assert f'action="/people/{her}/remove" data-confirm="Remove berta? The account' in asked
     html = await text_of(await anna.ask("POST", f"/people/{her}/new-password"))
     assert "Password reset link for berta." in html
     assert "Remove berta?" in await text_of(await anna.ask("GET", f"/people/{her}/remove"))

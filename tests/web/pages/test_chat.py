@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import re
@@ -29,6 +30,7 @@ from app.web.security import identity as web_identity
 from app.web.security.identity import Identity
 from tests.application import OWN
 from tests.foreign_files import chatgpt
+from tests.patience import PATIENCE
 
 HTMX = OWN | {"HX-Request": "true", "HX-Current-URL": "http://localhost:8000/"}
 HOSTILE = "<img src=x onerror=alert(1)>\"'&<hx-partial hx-target=body>"
@@ -316,3 +318,17 @@ async def test_a_chat_that_comes_back_goes_to_its_place_far_down(app: Quart) -> 
     frame = await sidebar.update(place, {CHATS[7], CHATS[8]}) or ""
     places = re.findall(r'not\(:has\(#c-(\w+)\)\) #c-(\w+)"', frame)
     assert places == [(CHATS[8], CHATS[6]), (CHATS[7], CHATS[6])]
+
+
+async def test_other_tabs_show_that_settings_have_changed(app: Quart) -> None:
+    client, address = QuartClient(app), f"/chats/{CHAT}/settings"
+    async with (
+        client.websocket(f"/chats/{CHAT}/live?seen=", headers=OWN) as tab,
+        asyncio.timeout(PATIENCE),
+    ):
+        await tab.receive()
+        for temperature, label in (("0.9", "Chat settings, changed"), ("", "Chat settings")):
+            saved = await client.post(address, headers=HTMX, form={"temperature": temperature})
+            assert saved.status_code == 200
+            while f'aria-label="{label}"' not in str(await tab.receive()):
+                pass

@@ -54,6 +54,10 @@ async def test_all_models_get_the_question_with_its_file(
         first, second = (answer.prompt_tokens or 0 for answer in answers)
         assert first == second > len("rye flour") // 2
 
+        # A copy of the question names its file.
+        copied = await client.get(f"/chats/{chat}/messages/{prompt.message_id}/text", headers=PAGE)
+        assert await text_of(copied) == "Attached: notes.md\n\nCompare this"
+
         # The page's socket only shows: no prompt is taken there.
         async with client.websocket(f"{address}/live", headers=OWN) as socket:
             await socket.send('{"text": "And more", "client_id": "client02"}')

@@ -136,3 +136,17 @@ async def test_the_settings_of_a_new_chat_show_what_it_begins_with(app: Quart) -
     assert "Ed &lt;b&gt;&#39;s settings" in await text_of(refused)
     for given in ({"persona": "1", "folder": "1"}, {"persona": "x", "folder": "9" * 40}):
         assert "Be " not in await shown(ben, model="tiny", **given)
+
+
+async def test_an_error_stands_beside_the_chats_of_who_is_logged_in(app: Quart) -> None:
+    anna = await sign_in(app, "Anna", "owner")
+    refused = await anna.ask("GET", "/personas/999")
+    page = await text_of(refused)
+    assert refused.status_code == 404
+    assert "There is no such persona." in page
+    assert 'aria-label="Chats"' in page
+    lost = await anna.ask("GET", "/no/such/page")
+    assert lost.status_code == 404
+    assert 'aria-label="Chats"' in await text_of(lost)
+    stranger = await text_of(await BrowserClient(app).ask("GET", "/static/none"))
+    assert 'aria-label="Chats"' not in stranger

@@ -1,5 +1,7 @@
 // A block of code: wrapped, saved as a file, and where it is a page or a drawing, seen as one.
 
+const chosen = new Map(); // what was switched, by the ids of messages and the places of blocks in them
+
 document.addEventListener("click", ({ target }) => {
   const button = target.closest(".bar button");
   const block = button?.closest(".code");
@@ -7,7 +9,20 @@ document.addEventListener("click", ({ target }) => {
   if (button.matches(".wrap")) button.ariaPressed = block.classList.toggle("wrapped");
   if (button.matches(".save")) save(textOf(block), button.value);
   if (button.matches(".preview")) button.ariaPressed = preview(block, button.value);
+  const message = block.closest(".message");
+  if (!message || !button.ariaPressed) return;
+  const place = [...message.querySelectorAll(".code")].indexOf(block);
+  chosen.set(`${message.id} ${place} .${button.classList[0]}`, button.ariaPressed);
 });
+// A message that is rendered anew keeps what was switched in it.
+const log = document.getElementById("log");
+if (log) new MutationObserver(() => {
+  for (const [key, isPressed] of chosen) {
+    const [id, place, name] = key.split(" ");
+    const button = document.getElementById(id)?.querySelectorAll(".code")[place]?.querySelector(name);
+    if (button && button.ariaPressed !== isPressed) button.click();
+  }
+}).observe(log, { childList: true, subtree: true });
 const textOf = (block) => block.querySelector("code").textContent;
 
 function save(text, name) {

@@ -1,5 +1,7 @@
 // How pages look is known before the first paint. And the notice's cross, and the end of a login.
 
+// Whether menus, the sidebar and the list of models can be popovers; the modules read it.
+const HAS_POPOVERS = CSS.supports("selector(:popover-open)");
 // Days and hours are the reader's: the server hears their time zone, and is asked again before anything
 // is painted if it went by another clock.
 const minutes = -new Date().getTimezoneOffset();

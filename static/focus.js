@@ -7,7 +7,7 @@ const nameOf = (one) => one.ariaLabel ?? one.textContent.trim();
 const isSeen = (one) =>
   one.checkVisibility?.({ visibilityProperty: true }) ?? one.getClientRects().length > 0;
 const isUsable = (one) => Boolean(one?.isConnected && !one.disabled && isSeen(one));
-const LAYERS = CSS.supports("selector(:popover-open)") ? "dialog, :popover-open" : "dialog";
+const LAYERS = HAS_POPOVERS ? "dialog, :popover-open" : "dialog";
 const heading = document.querySelector(".pages h1");
 if (heading) heading.tabIndex = -1;
 let last = null; // what had the focus, how to find what stands for it, and what did before a dialog

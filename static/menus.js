@@ -28,7 +28,7 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   items.at(to % items.length).focus();
 });
-if (!("popover" in HTMLElement.prototype)) { // an older browser: they open by an attribute
+if (!HAS_POPOVERS) { // an older browser: they open by an attribute
   const ids = ["answer-menu", "chat-menu", "menu", "sidebar"]; // upper ones first
   const layers = ids.map((id) => document.getElementById(id)).filter(Boolean);
   document.addEventListener("click", ({ target }) => {

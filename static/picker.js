@@ -5,8 +5,7 @@ const byId = (id) => document.getElementById(id);
 const [menu, touch] = [byId("model-menu"), matchMedia("(pointer: coarse)")];
 const [search, choices] = [menu.querySelector("input"), byId("model-choices")];
 const select = () => byId("model");
-const HAS_LIST = CSS.supports("selector(:popover-open)");
-const isOpen = () => HAS_LIST && menu.matches(":popover-open");
+const isOpen = () => HAS_POPOVERS && menu.matches(":popover-open");
 const shown = () => [...choices.querySelectorAll("[role=option]:not([hidden])")];
 const labels = () => [...select().options].map((one) => one.text + one.value).join("\n");
 let [chosen, known] = [select().value, labels()];
@@ -60,7 +59,7 @@ function open(text = "") {
   choices.dispatchEvent(new Event("refresh"));
   filter();
 }
-if (HAS_LIST) {
+if (HAS_POPOVERS) {
   document.addEventListener("pointerdown", () => { wasOpen = isOpen(); }, true);
   document.addEventListener("mousedown", (event) => {
     if (event.target.id !== "model" || event.button) return;

@@ -31,6 +31,11 @@ CODE = f"""
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><circle r="4"/></svg>
 ```
 """
+RENDER_AGAIN = """async () => {
+  const page = await (await fetch(location)).text();
+  const log = new DOMParser().parseFromString(page, "text/html").getElementById("log");
+  document.getElementById("log").innerHTML = log.innerHTML;
+}"""
 # Every way to a network, to the page around it and to what browsers keep that a script knows.
 ATTACK = """
 <link rel="preconnect" href="URL"><link rel="prefetch" href="URL/1"><link rel="preload" as="image"
@@ -124,6 +129,13 @@ async def test_code_is_wrapped_saved_and_seen(server: Server, meet: Meet, tmp_pa
     await expect(chat.answer.locator(".code").nth(1).locator("pre")).to_be_visible()
     await preview.last.click()
     await expect(page.frame_locator("[data-artifact=svg]").locator("circle")).to_be_visible()
+    # Messages that are rendered anew keep what was switched in them.
+    await page.evaluate(RENDER_AGAIN)
+    await expect(chat.answer.locator(".code")).to_have_count(3)
+    await expect(wrap).to_have_attribute("aria-pressed", "true")
+    assert not await block.locator("pre").evaluate(sideways)
+    await expect(page.frame_locator("[data-artifact=svg]").locator("circle")).to_be_visible()
+    await expect(page.locator("[data-artifact]")).to_have_count(1)
 
 
 @asynccontextmanager

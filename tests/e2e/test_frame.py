@@ -102,7 +102,18 @@ async def test_a_phone_has_a_short_header_and_no_keyboard_comes_up(
         .or_(header.get_by_role("link"))
         .evaluate_all("all => all.filter(one => one.checkVisibility()).map(one => one.ariaLabel)")
     )
-    assert shown == ["Show or hide the sidebar", "New chat", "More"]
+    assert shown == ["Show or hide the sidebar", None, "New chat", "More"]  # and the title
+    # A tap on the title edits it, one below it chooses the model.
+    title = header.get_by_role("button", name=f"On a phone of {width}")
+    await title.tap()
+    field = header.get_by_role("textbox", name="Chat name")
+    await expect(field).to_be_focused()
+    await field.fill("Tapped")
+    await field.press("Enter")
+    await expect(header.get_by_role("button", name="Tapped")).to_be_visible()
+    await chat.model.tap()
+    await expect(chat.page.get_by_role("dialog", name="Choose a model")).to_be_visible()
+    await chat.page.keyboard.press("Escape")
     await header.get_by_role("button", name="More").tap()
     menu = chat.page.locator("#chat-menu")
     await expect(menu.get_by_role("button", name="Delete")).to_be_in_viewport(ratio=1)

@@ -1,4 +1,4 @@
-"""What a page with answers shows of them over its socket, while they are written."""
+"""The outgoing side of a page that shows answers while they are written."""
 
 from __future__ import annotations
 

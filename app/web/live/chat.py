@@ -14,7 +14,7 @@ from typing import Final
 from quart import Blueprint, websocket
 
 from app.conversations.history import ContextUsage
-from app.conversations.settings import has_own_choices, sanitize_text
+from app.conversations.settings import sanitize_text
 from app.conversations.submission import Prompt
 from app.errors import ChatError, WickError
 from app.inference.kv_files import is_memory_only
@@ -251,7 +251,7 @@ class ChatConnection(AnswersConnection):
         """Render the button of the chat's settings, when another tab has changed them."""
         context, before = self.context, self.is_changed
         chosen = await context.of(self.chat_id).chats.settings(self.user_id, self.chat_id)
-        self.is_changed = has_own_choices(chosen, await context.chats.about(self.user_id))
+        self.is_changed = bool(chosen.overrides)
         if before in {None, self.is_changed}:
             return ""
         return context.fragments.render(

@@ -32,7 +32,7 @@ from app.inference.engine_meter import EngineMeter
 from app.inference.kv_files import is_memory_only
 from app.inference.queue import Request
 from app.inference.worker_pool import WorkerPool
-from app.media.picture_files import PictureFolder, PictureMemory
+from app.media.picture_files import HeldPictures, PictureFolder, PictureMemory
 from app.media.pictures import PictureDecoder
 from app.media.service import MediaService
 from app.models import memory
@@ -79,6 +79,7 @@ class Services:
         self.media = MediaService(settings, self.pool)
         self.media.listeners.append(self.hub.models_changed)
         self.decoder = PictureDecoder()
+        self.held_pictures = HeldPictures()
         self.pictures = Pictures(db, PictureFolder(settings.data_dir / "pictures"))
         self.saved = self._chat_services(db, self.pictures, titles=settings.titles)
         self.answers, self.chats = self.saved.answers, self.saved.chats

@@ -89,7 +89,7 @@ FIELD_DESCRIPTIONS: Final = {
     "tool_calls": "Earlier tool calls of the assistant; they are read as text.",
     "prompt": "A text, token ids, or a list of either.",
     "suffix": "Text after the gap to fill, for models trained to fill in the middle.",
-    "images": "Refused: the models that run here read text only.",
+    "images": "Pictures in base64, for models that see.",
     "template": "Refused: the model's own is used.",
     "context": "Token ids from the previous answer, to continue from it.",
     "think": "Whether the model thinks before it answers, or with which effort.",

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Final
-
-from msgspec import Meta
+from typing import TYPE_CHECKING, Any, Final
 
 from app.api import http
 from app.api.prompt_input import Prompt, split_opening
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
 # What a program wants of a model, in whichever protocol it said so, made into a command.
 
 
-Unsupported = Annotated[list[Any], Meta(extra_json_schema={"maxItems": 0})]
-"""Documented, but not checked with the shape: what is wrong gets a sentence of its own."""
 LATEST = ":latest"
 MAX_ANSWERS: Final = 2048
 MAX_CONCURRENT_ANSWERS: Final = 8

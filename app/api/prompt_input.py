@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from app.errors import ApiError
-from app.models.model import Role, Turn
+from app.models.model import Role, Turn, join_turns
 
 # Messages, in whichever role, as turns.
 
@@ -79,8 +79,7 @@ def _merge_roles(turns: Iterable[Turn]) -> tuple[Turn, ...]:
         if one.role == "assistant" and not one.content:
             continue
         if made and made[-1].role == one.role:
-            text = "\n\n".join(filter(None, (made.pop().content, one.content)))
-            made.append(Turn(one.role, text, one.thought))
+            made.append(join_turns(made.pop(), one))
         else:
             made.append(one)
     return tuple(made)

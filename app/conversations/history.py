@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from app.conversations.attachments import with_files
 from app.conversations.settings import parse_generation_settings
 from app.db.messages import Message
-from app.models.model import Turn, TurnImage
+from app.models.model import Turn, TurnImage, join_turns
 
 # What stands beside a message: other wordings of a prompt, other answers to one.
 
@@ -75,16 +75,9 @@ def to_turns(
         if instruction := instruction_of(message):
             turns = instruct(turns, instruction)
         if turns and turns[-1].role == message.role:
-            turn = _merged(turns.pop(), turn)
+            turn = join_turns(turns.pop(), turn)
         turns.append(turn)
     return tuple(turns)
-
-
-def _merged(first: Turn, second: Turn) -> Turn:
-    """Join two turns; pictures keep their places in the text."""
-    begin = f"{first.content}\n\n"
-    moved = (replace(image, place=image.place + len(begin)) for image in second.images)
-    return replace(second, content=begin + second.content, images=(*first.images, *moved))
 
 
 def instruction_of(message: Message) -> str:

@@ -6,6 +6,8 @@ import contextlib
 import os
 import re
 import secrets
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -118,6 +120,25 @@ class PictureMemory:
 
     def digests(self) -> set[str]:
         return set(self._pictures)
+
+
+class HeldPictures(PictureMemory):
+    """Pictures in memory until all who have put them have released them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._holders = Counter[str]()
+
+    def put(self, picture: Picture) -> None:
+        super().put(picture)
+        self._holders[picture.digest] += 1
+
+    def release(self, digests: Iterable[str]) -> None:
+        for digest in digests:
+            self._holders[digest] -= 1
+            if self._holders[digest] <= 0:
+                del self._holders[digest]
+                self.remove(digest)
 
 
 def _ending(media_type: str) -> str:

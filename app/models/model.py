@@ -92,6 +92,15 @@ class Turn:
         return replace(self, content=self.content[cut:], images=tuple(images))
 
 
+def join_turns(first: Turn, second: Turn) -> Turn:
+    """Make one turn of two in the same role; pictures keep their places in the text."""
+    separator = "\n\n" if first.content and second.content else ""
+    begin = first.content + separator
+    moved = tuple(replace(image, place=image.place + len(begin)) for image in second.images)
+    thought = second.thought or first.thought
+    return Turn(first.role, begin + second.content, thought, (*first.images, *moved))
+
+
 @dataclass(frozen=True, slots=True)
 class Projector:
     """File beside a model's weights that turns pictures, or sound, into what the model reads.

@@ -12,10 +12,11 @@ import msgspec
 from msgspec import Meta
 from quart import Blueprint, Response, request
 
-from app.api import generation, http
+from app.api import generation, http, pictures
 from app.api.ollama.models import KeepAlive, load_or_unload, rfc3339, seconds_of, set_keep_alive
 from app.api.openai.replies import reason_of
 from app.api.parameters import OllamaParameters, chosen_in
+from app.api.pictures import SentPicture, from_base64
 from app.api.prompt_input import RoleName, ToolCall, turn
 from app.errors import ApiError
 from app.inference.completions import Completions
@@ -131,7 +132,7 @@ class OllamaMessage(msgspec.Struct):
     content: str | None = None
     tool_calls: list[ToolCall] | None = None
     thinking: str | None = None
-    images: generation.Unsupported | None = None
+    images: list[str] | None = None
 
 
 class OllamaRequest(msgspec.Struct, kw_only=True):
@@ -163,7 +164,7 @@ class OllamaGenerateRequest(OllamaRequest, kw_only=True):
     context: list[TokenId] | None = None
     suffix: str | None = None
     template: str | None = None
-    images: generation.Unsupported | None = None
+    images: list[str] | None = None
 
 
 class OllamaErrorResponse(msgspec.Struct):
@@ -210,7 +211,12 @@ async def chat() -> Response:
     if not body.messages:
         return await _load_or_unload(body, _chat_fields)
     turns = tuple(_turn(message) for message in body.messages)
-    return await _answer(body, Generate(0, turns), _chat_fields)
+    sent = [
+        picture
+        for number, message in enumerate(body.messages)
+        for picture in _sent(message.images, number)
+    ]
+    return await _answer(body, Generate(0, turns), _chat_fields, sent)
 
 
 @blueprint.post("/generate")
@@ -225,13 +231,19 @@ async def generate() -> Response:
         system = (Turn("system", body.system),) if body.system else ()
         turns = (*system, Turn("user", body.prompt))
         command = Generate(0, turns, before=tuple(body.context or ()), tells_ids=True)
-    return await _answer(body, command, _generate_fields)
+    sent = _sent(body.images, len(command.turns) - 1)
+    return await _answer(body, command, _generate_fields, sent)
+
+
+def _sent(images: Sequence[str] | None, turn: int) -> list[SentPicture]:
+    """Read the images of a message. Raises ApiError."""
+    return [SentPicture(from_base64(one, "images"), turn, 0, "images") for one in images or ()]
 
 
 def _check_generate(body: OllamaGenerateRequest) -> None:
     """Raises ApiError."""
-    if body.images:
-        raise ApiError("The models that run here read text only, and no images.", param="images")
+    if body.images and (body.raw or body.suffix):
+        raise ApiError("images go with neither raw nor suffix.", param="images")
     if body.template:
         raise ApiError(
             "The model's own template is used. Leave out “template”, or send the finished prompt"
@@ -257,8 +269,8 @@ def _thinking(thought: str) -> dict[str, str]:
 
 
 def _turn(message: OllamaMessage) -> Turn:
-    if message.images:
-        raise ApiError("The models that run here read text only, and no images.", param="images")
+    if message.images and message.role != "user":
+        raise ApiError("Only a user's messages may have images.", param="images")
     made = turn(message.role, message.content or "", message.tool_calls or ())
     return replace(made, thought=message.thinking or "")
 
@@ -294,9 +306,15 @@ async def _load_or_unload(body: OllamaRequest, fields: TextFields) -> Response:
     return http.json_response(content | {"done_reason": reason})
 
 
-async def _answer(body: OllamaRequest, command: Generate, fields: TextFields) -> Response:
+async def _answer(
+    body: OllamaRequest, command: Generate, fields: TextFields, sent: Sequence[SentPicture]
+) -> Response:
     seconds, name = seconds_of(body.keep_alive), generation.model_name(body.model)
-    completions = generation.open_completions(name, [_to_command(body, command)])
+    made = _to_command(body, command)
+    if sent:
+        made = _to_command(body, await pictures.show(name, command, sent))
+    completions = generation.open_completions(name, [made])
+    pictures.hold(completions, made)
     reply = OllamaReply(completions, fields, body.model, request.path)
     http.start_with_connection(completions)
     set_keep_alive(name, seconds)

@@ -10,9 +10,10 @@ import msgspec
 from msgspec import Meta
 from quart import Blueprint, Response, request
 
-from app.api import generation, http
+from app.api import generation, http, pictures
 from app.api.openai.replies import CompletionResponse, reason_of
 from app.api.openai.schemas import Count, OpenAIRequest
+from app.api.pictures import SentPicture, from_data_url
 from app.api.prompt_input import RoleName, ToolCall, turn
 from app.errors import ApiError
 from app.inference.protocol import Delta, Finished, Generate, SampledToken, TokenLogprob
@@ -22,11 +23,18 @@ from app.models.parameters import unlimited
 blueprint = Blueprint("api_chat_completions", __name__)
 
 
-class MessagePart(msgspec.Struct):
-    """Part of a message. Only text is read."""
+class ImageUrl(msgspec.Struct):
+    """url: a data URL."""
 
-    type: Annotated[str, Meta(extra_json_schema={"enum": ["text"]})]
+    url: str
+
+
+class MessagePart(msgspec.Struct):
+    """Part of a message: text, or for models that see a picture."""
+
+    type: Annotated[str, Meta(extra_json_schema={"enum": ["text", "image_url"]})]
     text: str | None = None
+    image_url: ImageUrl | str | None = None
 
 
 class ChatMessage(msgspec.Struct):
@@ -67,9 +75,10 @@ class ChatRequest(OpenAIRequest, kw_only=True):
 @blueprint.post("/v1/chat/completions")
 async def create() -> Response:
     body = await http.parse_body(ChatRequest)
-    command = _to_command(body)
     name, count = generation.model_name(body.model), body.n or 1
+    command = await _to_command(body, name)
     completions = generation.open_completions(name, generation.with_distinct_seeds(command, count))
+    pictures.hold(completions, command)
     http.start_with_connection(completions)
     formatter = ChatFormatter()
     reply = CompletionResponse(completions, formatter, name, count, request.path, body.wants_usage)
@@ -79,7 +88,7 @@ async def create() -> Response:
     return http.sse(reply.chunks())
 
 
-def _to_command(body: ChatRequest) -> Generate:
+async def _to_command(body: ChatRequest, name: str) -> Generate:
     body.check()
     if param := body.wanted_tools:
         raise ApiError(
@@ -89,19 +98,26 @@ def _to_command(body: ChatRequest) -> Generate:
         )
     if body.top_logprobs and not body.logprobs:
         raise ApiError("top_logprobs need logprobs to be true.", param="top_logprobs")
-    return generation.to_command(
-        generation.model_name(body.model),
-        body.chosen | _max_tokens(body),
-        Generate(
-            id=0,
-            turns=tuple(_turn(number, message) for number, message in enumerate(body.messages)),
-            allow_truncation=False,
-            bias=body.bias,
-            top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
-            schema=body.schema,
-            grammar=body.grammar or None,
-            think=_think(body.chat_template_kwargs),
-        ),
+    sent = list[SentPicture]()
+    turns = tuple(_turn(number, message, sent) for number, message in enumerate(body.messages))
+    plain = generation.to_command(name, body.chosen | _max_tokens(body), _generate(body, turns))
+    if not sent:
+        return plain
+    # Again with the pictures: what is wrong with the rest costs no decoding.
+    shown = await pictures.show(name, _generate(body, turns), sent)
+    return generation.to_command(name, body.chosen | _max_tokens(body), shown)
+
+
+def _generate(body: ChatRequest, turns: tuple[Turn, ...]) -> Generate:
+    return Generate(
+        id=0,
+        turns=turns,
+        allow_truncation=False,
+        bias=body.bias,
+        top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+        schema=body.schema,
+        grammar=body.grammar or None,
+        think=_think(body.chat_template_kwargs),
     )
 
 
@@ -120,23 +136,35 @@ def _max_tokens(body: ChatRequest) -> dict[str, int]:
     return {} if tokens is None else {"max_tokens": unlimited(tokens)}
 
 
-def _turn(number: int, message: ChatMessage) -> Turn:
-    calls = message.tool_calls or ()
-    made = turn(message.role, _text(number, message), calls, param=f"messages[{number}].role")
+def _turn(number: int, message: ChatMessage, sent: list[SentPicture]) -> Turn:
+    calls, text = message.tool_calls or (), _text(number, message, sent)
+    made = turn(message.role, text, calls, param=f"messages[{number}].role")
+    if message.role != "user" and any(picture.turn == number for picture in sent):
+        raise ApiError(
+            "Only a user's messages may have pictures.", param=f"messages[{number}].content"
+        )
     return replace(made, thought=message.reasoning_content or "")
 
 
-def _text(number: int, message: ChatMessage) -> str:
+def _text(number: int, message: ChatMessage, sent: list[SentPicture]) -> str:
+    """Join the parts of text; pictures between them are added to `sent`."""
     if message.content is None or isinstance(message.content, str):
         return message.content or ""
+    text = ""
     for place, part in enumerate(message.content):
-        if part.type != "text":
+        param = f"messages[{number}].content[{place}]"
+        if part.type == "image_url" and part.image_url is not None:
+            url = part.image_url if isinstance(part.image_url, str) else part.image_url.url
+            sent.append(SentPicture(from_data_url(url, param), number, len(text), param))
+        elif part.type == "text":
+            text += ("\n" if text else "") + (part.text or "")
+        else:
             raise ApiError(
-                f"The models that run here read text only, and no “{part.type}”.",
-                param=f"messages[{number}].content[{place}]",
+                f"Models here read text and pictures (image_url), and no “{part.type}”.",
+                param=param,
                 code="unsupported_content",
             )
-    return "\n".join(part.text or "" for part in message.content)
+    return text
 
 
 class ChatFormatter:

@@ -5,14 +5,16 @@ Without the tokenizer a prompt's tokens are estimated, by what real counts have 
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from app.inference.context_window import answer_reserve, fit, without_oldest
-from app.inference.protocol import Generate
+from app.inference.protocol import CHARACTERS_PER_IMAGE, Generate
 from app.inference.queue import WeightedRate
 from app.models.model import Turn
 from app.models.parameters import SAMPLING, Parameter, Sampling
@@ -88,6 +90,7 @@ def _guess(turns: Sequence[Turn]) -> float:
     for turn in turns:
         latin = len(turn.content.encode("ascii", "ignore"))
         total += _TURN + latin / _LATIN + (len(turn.content) - latin) / _OTHER
+        total += CHARACTERS_PER_IMAGE / _LATIN * len(turn.images)
     return total
 
 
@@ -114,13 +117,37 @@ def _prompt(command: Generate, turns: Sequence[Turn]) -> dict[str, Any]:
     if command.text is not None:
         prompt = {"prompt": list(command.before) or command.text}
         return prompt | {"suffix": command.suffix} if command.suffix else prompt
-    messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+    messages: list[dict[str, Any]] = [
+        {"role": turn.role, "content": _content(turn)} for turn in turns
+    ]
     if not command.opening:
         return {"messages": messages}
     # vLLM and SGLang go on with the last message when they are asked to, llama-server, Ollama and
     # Wick by themselves.
     messages.append({"role": "assistant", "content": command.opening})
     return {"messages": messages, "continue_final_message": True, "add_generation_prompt": False}
+
+
+def _content(turn: Turn) -> str | list[dict[str, Any]]:
+    """The text of a turn, or its parts where it has pictures."""
+    if not turn.images:
+        return turn.content
+    parts, begin = list[dict[str, Any]](), 0
+    for image in turn.images:
+        parts += _text_part(turn.content[begin : image.place])
+        begin = image.place
+        parts.append({"type": "image_url", "image_url": {"url": _data_url(Path(image.path))}})
+    return parts + _text_part(turn.content[begin:])
+
+
+def _text_part(text: str) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": text}] if text else []
+
+
+def _data_url(path: Path) -> str:
+    data = path.read_bytes()
+    kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _sampling(command: Generate) -> dict[str, Any]:

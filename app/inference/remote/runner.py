@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import httpx
@@ -191,7 +192,10 @@ class RemoteAnswer:
         fitting = self._fit(server, window)
         if not self._reply.cut_tokens:
             self._emit(Prefill(command.id, 0, fitting.prompt, 0, fitting.dropped))
-        body = request_body(upstream, command, fitting.turns, fitting.max_tokens, is_plain=is_plain)
+        body = await asyncio.to_thread(  # which reads pictures
+            partial(request_body, is_plain=is_plain),
+            *(upstream, command, fitting.turns, fitting.max_tokens),
+        )
         self._reply.begin_attempt(fitting, window)
         client, url = self._client(upstream), upstream.url + endpoint_path(command)
         await self._reply.read(upstream, client, url, body)

@@ -220,13 +220,16 @@ def _add_remote_action(actions: argparse._SubParsersAction[argparse.ArgumentPars
         help=f"answers each server writes at once (default: {PARALLEL})",
     )
     action.add_argument("--title", help="display name")
+    action.add_argument("--sees", action="store_true", help="it takes pictures")
     action.set_defaults(func=add_remote)
 
 
 def add_remote(args: argparse.Namespace, settings: Settings) -> int:
     upstreams = [Upstream(url, args.model, args.key_env, args.parallel) for url in args.url]
     store = ModelStore(settings.models_dir)
-    model = store.add_remote(args.name, upstreams, context=args.context, title=args.title)
+    model = store.add_remote(
+        *(args.name, upstreams), context=args.context, title=args.title, sees=args.sees or None
+    )
     print(f"{model.title} is installed as {model.name}.")
     for line in asyncio.run(_check_server(model)):
         print(line)

@@ -178,20 +178,24 @@ class ModelStore:
         *,
         context: int | None = None,
         title: str | None = None,
+        sees: bool | None = None,
     ) -> Model:
         """Add a model that other servers hold, or more servers to one that is there.
+
+        sees: whether it takes pictures, None leaves that as it was.
 
         Raises ModelError for what will not do, or a name that another model has; and DiskFull.
         """
         folder = self.root / name
         if NAME.fullmatch(name) and (folder / REMOTE).is_file():
             before = load_model(folder)
-            text = serialize_remote(
-                title or before.title, merge_upstreams(before.remote, upstreams, context)
-            )
+            remote = merge_upstreams(before.remote, upstreams, context)
+            remote = remote if sees is None else replace(remote, sees=sees)
+            text = serialize_remote(title or before.title, remote)
             write_atomic(folder / REMOTE, text)
         else:
-            text = serialize_remote(title or name, merge_upstreams(None, upstreams, context))
+            remote = replace(merge_upstreams(None, upstreams, context), sees=bool(sees))
+            text = serialize_remote(title or name, remote)
             self.ensure_name_free(name)
             with self.incoming(len(text)) as incoming:
                 (incoming / REMOTE).write_text(text + "\n", encoding="utf-8")

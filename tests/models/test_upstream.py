@@ -259,3 +259,11 @@ def test_the_file_holds_no_key(store: ModelStore, monkeypatch: pytest.MonkeyPatc
     text = (store.root / "qwen/remote.json").read_text()
     assert "s3cret" not in text
     assert json.loads(text)["upstreams"][0]["key_env"] == "GPU_KEY"
+
+
+def test_whether_a_model_takes_pictures_is_kept(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    assert not store.add_remote("qwen", [GPU]).sees
+    assert store.add_remote("qwen", [GPU], sees=True).sees
+    assert store.add_remote("qwen", [replace(GPU, parallel=2)]).sees
+    assert store.get("qwen").sees

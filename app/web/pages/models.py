@@ -185,8 +185,10 @@ async def remove(name: str) -> Response:
 async def add_remote() -> str:
     """A model that another server holds, or one more server for one; the fields are empty then."""
     here = server_context()
-    name, upstream, context = parse_remote(await request.form)
-    await asyncio.to_thread(here.store.add_remote, name, [upstream], context=context)
+    form = await request.form
+    name, upstream, context = parse_remote(form)
+    sees = "sees" in form or None
+    await asyncio.to_thread(here.store.add_remote, name, [upstream], context=context, sees=sees)
     here.pool.remotes.check_now()
     here.hub.models_changed()
     found = await check(upstream)

@@ -41,6 +41,8 @@ new MutationObserver(() => {
 """
 
 
+AT_REST = """() => document.getAnimations().every(
+  one => one.playState !== 'running' || one.effect.getTiming().iterations === Infinity)"""
 LEFT_WHILE_CONNECTING = "WebSocket is closed before the connection is established"
 """What Chromium warns of when a page is left or closed while a socket of it connects."""
 
@@ -226,4 +228,14 @@ class ChatPage:
         """
         async with asyncio.timeout(PATIENCE):
             while not await self.page.evaluate(condition, argument):
+                await self.page.evaluate("new Promise(requestAnimationFrame)")
+
+    async def rests(self) -> None:
+        """Returns when nothing moves any more, apart from what moves for ever."""
+        await self.holds(AT_REST)
+
+    async def shows_the_same_as(self, other: ChatPage) -> None:
+        """Returns when both tabs have the same messages, to the character."""
+        async with asyncio.timeout(PATIENCE):
+            while await self.articles() != await other.articles():
                 await self.page.evaluate("new Promise(requestAnimationFrame)")

@@ -78,6 +78,7 @@ async def test_the_shortcut_list_names_every_key_and_switches_letter_keys_off(
 ) -> None:
     chat = among_chats
     await chat.page.keyboard.press("?")
+    await expect(sheet(chat)).to_be_visible()
     named = set(await sheet(chat).locator("kbd").all_inner_texts()) - {"Esc", "Ctrl", "Enter", "/"}
     carried = await chat.page.locator("[data-key]").evaluate_all(
         "all => all.map(a => a.dataset.key)"
@@ -127,12 +128,12 @@ async def test_the_theme_is_chosen_and_remembered(server: Server, meet: Meet) ->
     colour = "meta[name=theme-color]"
     await expect(chat.page.locator(colour)).to_have_attribute("content", "rgb(27, 25, 22)")
     await chat.page.emulate_media(media="print", color_scheme="dark")
-    assert await chat.page.evaluate("getComputedStyle(document.body).colorScheme") == "light"
+    await chat.holds("() => getComputedStyle(document.body).colorScheme === 'light'")
     await chat.page.emulate_media(media="screen", color_scheme="light")
     await chat.page.get_by_role("combobox", name="Theme").select_option("System theme")
-    assert not await chat.page.evaluate(scheme)
+    await chat.holds(f"() => !({scheme})")
     await chat.page.emulate_media(color_scheme="dark")
-    assert await chat.page.evaluate(scheme)
+    await chat.holds(f"() => {scheme}")
 
 
 async def test_the_theme_is_there_before_the_first_paint(server: Server, meet: Meet) -> None:
@@ -169,8 +170,7 @@ async def test_drafts_survive_a_reload(person: Person, server: Server, titles: l
     await expect(chat.message).to_have_value("for the other")
     await chat.page.goto(f"{server.origin}/chats/{one}")
     await expect(chat.message).to_have_value("for one\n" * 5)
-    tall = "document.getElementById('message').clientHeight"
-    assert await chat.page.evaluate(tall) > 100
+    await chat.holds("() => document.getElementById('message').clientHeight > 100")
 
 
 async def test_a_draft_is_kept_until_the_server_has_it(
@@ -184,11 +184,11 @@ async def test_a_draft_is_kept_until_the_server_has_it(
     await expect(chat.page.get_by_text("Connection lost.")).to_be_visible()
     await chat.message.fill("Sent into the void")
     await chat.message.press("Enter")
-    assert "Sent into the void" in await chat.page.evaluate("localStorage.drafts")
+    await chat.holds("() => localStorage.drafts?.includes('Sent into the void')")
     await own.start()
     await expect(chat.questions).to_have_count(1)
     await expect(chat.message).to_have_value("")
-    assert await chat.page.evaluate("localStorage.drafts") == "[]"
+    await chat.holds("() => localStorage.drafts === '[]'")
     await chat.ends()
 
 
@@ -198,6 +198,7 @@ async def test_only_the_newest_drafts_are_kept(person: Person) -> None:
         "localStorage.drafts = JSON.stringify([...Array(50).keys()].map(n => [`/chats/${n}`, 'x']))"
     )
     await chat.message.fill("newest")
+    await chat.holds("() => localStorage.drafts.includes('newest')")
     kept = await chat.page.evaluate("JSON.parse(localStorage.drafts)")
     assert len(kept) == 20
     assert kept[-1][1] == "newest"
@@ -311,7 +312,7 @@ async def test_an_unsaved_edit_survives_a_reload(
     await words.press("Enter")
     await expect(chat.questions.first.locator(".body")).to_have_text("In other words")
     await chat.ends()
-    assert await chat.page.evaluate("localStorage.drafts") == "[]"
+    await chat.holds("() => localStorage.drafts === '[]'")
 
 
 async def test_a_message_sent_before_the_page_is_connected_is_sent_once(

@@ -87,6 +87,7 @@ async def test_on_a_phone_the_models_are_a_sheet_at_the_bottom(server: Server, m
     await chat.model.tap()
     await expect(chat.page.get_by_role("option", name="Tiny")).to_be_visible()
     await expect(chat.page.get_by_role("listbox", name="Models")).to_be_focused()  # no keyboard
+    await chat.rests()
     box = await menu.bounding_box()
     assert box is not None
     assert (box["x"], box["width"], box["y"] + box["height"]) == (0, 390, 844)

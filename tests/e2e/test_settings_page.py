@@ -5,7 +5,7 @@ from __future__ import annotations
 from playwright.async_api import expect
 
 from tests.e2e.conftest import TINY, Meet
-from tests.e2e.person import Person
+from tests.e2e.person import ChatPage, Person
 from tests.e2e.server import Server
 from tests.long_chat import plant
 
@@ -34,12 +34,12 @@ async def test_settings_change_how_chats_look_and_send(person: Person, server: S
     await page.get_by_role("button", name="Save", exact=True).click()
     await expect(page.locator("#notice")).to_contain_text("Saved.")
     await page.get_by_role("combobox", name="Text size").select_option("Large")
-    assert await page.evaluate(SIZE) == "18px"
+    await ChatPage(page).holds(f"() => {SIZE} === '18px'")
     await page.get_by_role("combobox", name="Width of the chat").select_option("Narrow")
     await page.get_by_role("checkbox", name="Show figures of answers").uncheck()
     await page.get_by_role("combobox", name="Send with").select_option("Ctrl+Enter or Cmd+Enter")
     await chat.holds(f"() => {SIZE} === '18px'")  # the other tab, at once
-    assert await chat.page.evaluate(WIDTH) < width
+    await chat.holds(f"width => {WIDTH} < width", width)
     await expect(chat.answer.locator(".figures")).to_be_hidden()
     await chat.message.fill("one")
     await chat.message.press("Enter")

@@ -200,7 +200,7 @@ async def test_only_the_newest_drafts_are_kept(person: Person) -> None:
     await chat.message.fill("newest")
     await chat.holds("() => localStorage.drafts.includes('newest')")
     kept = await chat.page.evaluate("JSON.parse(localStorage.drafts)")
-    assert len(kept) == 20
+    assert len(kept) == 40
     assert kept[-1][1] == "newest"
 
 

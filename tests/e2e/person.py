@@ -234,7 +234,7 @@ class ChatPage:
         """Returns when nothing moves any more, apart from what moves for ever."""
         await self.holds(AT_REST)
 
-    async def shows_the_same_as(self, other: ChatPage) -> None:
+    async def assert_same_as(self, other: ChatPage) -> None:
         """Returns when both tabs have the same messages, to the character."""
         async with asyncio.timeout(PATIENCE):
             while await self.articles() != await other.articles():

@@ -54,7 +54,7 @@ async def test_a_chat_is_in_the_sidebar_after_a_restart_and_goes_on(
     tomorrow = await (await meet(server)).open("/")
     await tomorrow.chats.get_by_role("link", name="The password is marzipan.").click()
     await expect(tomorrow.answers).to_have_count(1)
-    await tomorrow.shows_the_same_as(today)
+    await tomorrow.assert_same_as(today)
     await expect(tomorrow.model).to_have_value(TINY)
     await tomorrow.ask("And now?")
     await tomorrow.ends()
@@ -93,7 +93,7 @@ async def test_two_tabs_of_one_chat_show_the_same(server: Server, meet: Meet) ->
     await expect(one.answers).to_have_count(2)
     await one.ends()
     await other.ends()
-    await one.shows_the_same_as(other)
+    await one.assert_same_as(other)
 
 
 async def test_a_reload_amid_an_answer_changes_nothing_of_it(server: Server, meet: Meet) -> None:
@@ -118,7 +118,7 @@ async def test_a_reload_amid_an_answer_changes_nothing_of_it(server: Server, mee
     await asyncio.gather(patient.ends("stopped"), hasty.ends("stopped"))
     await assert_equals_what_is_stored(server, patient, seen)
     await assert_equals_what_is_stored(server, hasty, seen)
-    await hasty.shows_the_same_as(patient)
+    await hasty.assert_same_as(patient)
 
 
 async def test_events_during_an_answer_cost_it_no_character(server: Server, meet: Meet) -> None:

@@ -38,9 +38,9 @@ async def reads(chat: ChatPage, expected: list[str]) -> None:
 async def agree(one: ChatPage, other: ChatPage) -> None:
     """Both tabs, and a reload of the second, come to the same."""
 
-    await one.shows_the_same_as(other)
+    await one.assert_same_as(other)
     await other.reload()
-    await one.shows_the_same_as(other)
+    await one.assert_same_as(other)
 
 
 async def test_an_answer_is_regenerated_and_both_can_be_reached(server: Server, meet: Meet) -> None:

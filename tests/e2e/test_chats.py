@@ -57,12 +57,12 @@ async def test_search_finds_while_typing_and_jumps_to_the_message(
     target = chat.questions.nth(1)
     await expect(target).to_be_in_viewport()
     await expect(target.locator(".body")).to_have_css("outline-style", "none")
-    await are_found(chat, "zebras", "number0")
+    await assert_found(chat, "zebras", "number0")
     await page.go_back()
     await expect(page.locator(".snippet mark").first).to_be_visible()
 
 
-async def are_found(chat: ChatPage, *words: str) -> None:
+async def assert_found(chat: ChatPage, *words: str) -> None:
     """Wait until these are painted over, in the order of the text."""
     painted = "[...(CSS.highlights.get('found') ?? ['nothing yet'])].map(String)"
     await chat.holds(f"words => JSON.stringify({painted}) === JSON.stringify(words)", list(words))
@@ -81,7 +81,7 @@ async def test_search_finds_words_inside_markdown(chat: ChatPage) -> None:
         answer = await chat.answer.get_attribute("data-message-id")
         query = urlencode({"message": answer, "find": sought})
         await chat.page.goto(f"{address}?{query}#m{answer}")
-        await are_found(chat, *found)
+        await assert_found(chat, *found)
 
 
 async def test_pin_and_archive_in_every_tab(

@@ -48,9 +48,9 @@ async def test_a_phone_that_slept_shows_what_the_laptop_shows(server: Server, me
         stored = server.messages(laptop.chat_id)[0]
         for chat in (laptop, phone):
             assert only_pieces_of(stored["text"], await chat.texts_seen(stored["id"]))
-        await phone.shows_the_same_as(laptop)
+        await phone.assert_same_as(laptop)
         await phone.reload()
-        await phone.shows_the_same_as(laptop)
+        await phone.assert_same_as(laptop)
 
 
 async def test_after_kill_9_every_screen_shows_what_is_stored(
@@ -72,6 +72,6 @@ async def test_after_kill_9_every_screen_shows_what_is_stored(
     for chat in screens:
         await chat.ends("interrupted")
         await expect(chat.page.get_by_text("Connection lost.")).to_be_hidden()
-    await screens[0].shows_the_same_as(screens[1])
+    await screens[0].assert_same_as(screens[1])
     await screens[0].reload()
-    await screens[0].shows_the_same_as(screens[1])
+    await screens[0].assert_same_as(screens[1])

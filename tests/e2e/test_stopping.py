@@ -51,7 +51,7 @@ async def test_stop_in_another_tab_counts_for_both(busy: ChatPage, person: Perso
     await other.stop.click()
     await busy.ends("stopped")
     await other.ends("stopped")
-    await busy.shows_the_same_as(other)
+    await busy.assert_same_as(other)
 
 
 async def test_closing_the_tab_does_not_stop_an_answer(

@@ -23,6 +23,13 @@ FILE: Final = "mmproj.gguf"
 ARCHITECTURE: Final = "clip"
 PREFERRED: Final = ("f16", "q8_0", "bf16", "f32")
 """The types of numbers: what is exact enough and read quickest by every processor comes first."""
+MAX_SIZES: Final = {
+    "image_size": 16_384,
+    "patch_size": 1_024,
+    "embedding_length": 65_536,
+    "block_count": 1_000,
+    "attention.head_count": 1_024,
+}
 _CHUNK_BYTES: Final = 4 << 20
 _KIND: Final = re.compile(r"(?<![a-z])(?:ud-)?(i?q[0-9]\w*|bf16|f16|f32|fp16|mxfp4)(?![0-9])")
 
@@ -63,7 +70,24 @@ def read_projector(path: Path) -> Header:
         raise ModelUnsupported(f"{path.name} is no projector for pictures or sound.")
     if not header.tensors or not (sees(header) or hears(header)):
         raise ModelFileError(f"{path.name} is damaged: it says nothing about pictures or sound.")
+    if sees(header):
+        _check_sizes(header)
     return header
+
+
+def _check_sizes(header: Header) -> None:
+    """Check what the library divides by, or makes memory of. Raises ModelFileError."""
+    sizes = {name: header.integer(f"clip.vision.{name}") for name in MAX_SIZES}
+    for name, value in sizes.items():
+        least = 1 if name in ("image_size", "patch_size") else 0  # not all have layers or heads
+        if value is None or not least <= value <= MAX_SIZES[name]:
+            raise ModelFileError(
+                f"{header.path.name} is damaged: its “clip.vision.{name}” is {value}."
+            )
+    if (sizes["image_size"] or 0) < (sizes["patch_size"] or 0):
+        raise ModelFileError(
+            f"{header.path.name} is damaged: its patches are larger than pictures."
+        )
 
 
 def sees(header: Header) -> bool:

@@ -21,7 +21,9 @@ from tests.models.install.test_huggingface_repository import GB, decode, list_fi
 from tests.models.install.test_ollama import layer, publish
 from tests.models.stub_server import Stub
 from tests.models.test_found import into_ollama
-from tests.tiny_projectors import write_projector
+from tests.tiny_architectures import Weights
+from tests.tiny_gguf import encode
+from tests.tiny_projectors import PROJECTORS, write_projector
 
 __all__ = ["hub"]
 
@@ -161,3 +163,15 @@ def test_what_is_no_projector_is_refused(
         with pytest.raises(ModelFileError):
             read_projector(cut)
     assert store.models() == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"patch_size": 0}, {"image_size": 1 << 30}, {"block_count": 1 << 20}]
+)
+def test_sizes_that_no_projector_has_are_refused(tmp_path: Path, wrong: dict[str, int]) -> None:
+    values, tensors = PROJECTORS["gemma3"](Weights(1), 64)
+    values |= {f"clip.vision.{name}": value for name, value in wrong.items()}
+    path = tmp_path / "mmproj.gguf"
+    path.write_bytes(encode(values, tensors))
+    with pytest.raises(ModelFileError, match="damaged"):
+        read_projector(path)

@@ -23,6 +23,7 @@ from app.models.model import Turn
 from app.models.store import ModelStore
 from app.services import Services
 from tests.inference.scripted import ScriptedRunner
+from tests.media.samples import encoded
 from tests.patience import until
 
 USER, OTHER = 1, 2
@@ -165,3 +166,19 @@ async def test_a_temporary_chat_knows_what_its_user_says_of_themselves(stage: St
     command = stage.runner.sent[-1]
     assert isinstance(command, Generate)
     assert [turn.role for turn in command.turns] == ["user"]
+
+
+async def test_pictures_are_in_memory_alone_and_end_with_their_chat(
+    stage: Stage, tmp_path: Path
+) -> None:
+    chats = stage.chats.services
+    file = await chats.attachments.add(USER, "a.png", encoded())
+    prompt = Prompt(USER, CHAT, "look", "client01", "tiny", attachments=(file.id,))
+    await stage.services.of(CHAT).answers.submit(prompt)
+    path = chats.pictures.files.path(file.digest, file.media_type)
+    assert path is not None
+    assert path.read_bytes() == await chats.attachments.picture(file)
+    assert not (tmp_path / "pictures").exists()
+    await stage.after(GRACE + 1)
+    assert chats.pictures.files.digests() == set()
+    assert not path.exists()

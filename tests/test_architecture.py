@@ -52,6 +52,7 @@ ALLOWED = {
         *("audit", "errors", "config", "datadir", "local_server", "net", "server", "accounts"),
         *("backup", "doctor"),
         *("conversations", "inference", "db", "media", "models", "bench", "terminal"),
+        "temp_folders",
     },
     "terminal": {
         *("errors", "config", "local_server", "conversations", "markup", "models", "net"),

@@ -97,7 +97,8 @@ class MediaProcess:
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
                 pass_fds=(write_end,),
-                env=runner_environment(),
+                env=runner_environment()
+                | {"OPENBLAS_NUM_THREADS": "1"},  # permits are for the rest
             )
         finally:
             os.close(write_end)  # the reader sees the end of the pipe, and closes its own side

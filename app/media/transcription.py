@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
-from app.media.protocol import MAX_PAYLOAD_BYTES, SAMPLE_BYTES, SAMPLE_RATE, Segment, Transcribe
-from app.media.service import MediaService
+from app.media.protocol import (
+    MAX_WINDOW_BYTES,
+    SAMPLE_BYTES,
+    SAMPLE_RATE,
+    Segment,
+    Transcribe,
+    Transcribed,
+)
 
 PROMPT_CHARS: Final = 200
 """Of what was said before, which a window is told so that names are spelled alike."""
@@ -34,6 +40,16 @@ class SpokenWindow:
     done: float
 
 
+class Transcriber(Protocol):
+    """Writes one window down; in earnest the MediaService."""
+
+    def next_id(self) -> int: ...
+
+    async def transcribe(
+        self, command: Transcribe, samples: bytes, user_id: int
+    ) -> Transcribed: ...
+
+
 def duration(samples: bytes) -> float:
     """Return the seconds of sound."""
     return len(samples) / BYTES_PER_SECOND
@@ -45,7 +61,7 @@ def text_of(segments: tuple[Segment, ...] | list[Segment]) -> str:
 
 
 async def transcribe(
-    media: MediaService, samples: bytes, options: SpeechOptions, user_id: int
+    media: Transcriber, samples: bytes, options: SpeechOptions, user_id: int
 ) -> AsyncIterator[SpokenWindow]:
     """Write sound down window by window. Others' turns come in between.
 
@@ -53,7 +69,7 @@ async def transcribe(
     """
     start, language, said = 0, options.language, options.prompt
     while start < len(samples):
-        window = samples[start : start + MAX_PAYLOAD_BYTES]
+        window = samples[start : start + MAX_WINDOW_BYTES]
         command = Transcribe(
             media.next_id(),
             len(window),

@@ -10,7 +10,6 @@ from typing import Final
 
 from app.errors import MediaNotSetUp, ModelNotFound, PullError, PullRefused
 from app.media.voice_catalogue import (
-    DEFAULT_VOICE_MODEL,
     TOKENIZER,
     VOICE_CATALOGUE,
     WEIGHTS,
@@ -69,8 +68,8 @@ class VoiceModels:
         models = self.installed()
         if not models:
             raise MediaNotSetUp(
-                "Voice to text needs a voice model. Get one on the page Models, or by: "
-                f"wick models pull {DEFAULT_VOICE_MODEL}"
+                "Voice to text needs a voice model. The owner can get one on the page Models, or "
+                "by: wick transcribe --set-up"
             )
         try:
             name = (self.root / CHOSEN).read_text(encoding="utf-8").strip()

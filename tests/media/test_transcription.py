@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.media.protocol import MAX_PAYLOAD_BYTES, Segment, Transcribe, Transcribed
+from app.media.protocol import MAX_WINDOW_BYTES, Segment, Transcribe, Transcribed
 from app.media.transcription import SpeechOptions, format_srt, format_vtt, text_of, transcribe
 
 SECOND = 32_000
@@ -21,7 +21,7 @@ class Listener:
         return len(self.commands)
 
     async def transcribe(self, command: Transcribe, samples: bytes, user_id: int) -> Transcribed:
-        assert command.size == len(samples) <= MAX_PAYLOAD_BYTES
+        assert command.size == len(samples) <= MAX_WINDOW_BYTES
         assert user_id == 5
         self.commands.append(command)
         used = len(samples) if command.is_last else 20 * SECOND

@@ -4,7 +4,7 @@ import { serverVoices } from "./server-voice.js";
 import { sentencesOf } from "./spoken.js";
 
 const VOICES_WAIT = 1500; // milliseconds: browsers know their voices only some time after they are asked
-const ENDED = ["done", "stopped", "failed", "interrupted"];
+export const ENDED = ["done", "stopped", "failed", "interrupted"];
 export const NO_VOICE =
   "This browser has no voice on this device. Install one in your system's speech settings.";
 let spoken = null; // browsers forget an utterance that nothing holds, and its end never comes

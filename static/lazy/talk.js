@@ -1,7 +1,7 @@
 // Talk mode: listens, sends what it heard as an ordinary message, reads the answer aloud, and listens again.
 // It never hears itself: the microphone is open only while nothing is spoken.
 import { Listener } from "./listener.js";
-import { read, speaker } from "./speech.js";
+import { ENDED, read, speaker } from "./speech.js";
 
 const byId = (id) => document.getElementById(id);
 const [view, turn, state, text, hint] =
@@ -9,6 +9,7 @@ const [view, turn, state, text, hint] =
 const composer = byId("composer");
 const area = composer.elements.text;
 const SETTLED = 250; // milliseconds after a voice has ended, until the room is silent
+const STOP_WAIT = 5000; // milliseconds
 const SILENCE = 120000; // milliseconds without a word, after which the microphone is closed
 const STATES = { // what is shown, what the circle does, and how
   ready: ["Getting ready …", "Pause", ""],
@@ -28,6 +29,7 @@ function show(name, sentence = STATES[name][0]) {
   turn.querySelector("use").setAttribute("href", name === "speaking" ? "#i-aloud" : "#i-mic");
   turn.style.setProperty("--level", 0);
 }
+const isEnded = (one) => !one || ENDED.includes(one.dataset.status);
 const answers = () => [...document.querySelectorAll("#log article[data-role=assistant]")];
 
 export async function talk() {
@@ -60,8 +62,15 @@ async function takeTurn(signal) {
   acting = controllerIn(signal);
   const id = await send(heard, acting.signal);
   if (!acting.signal.aborted) await answer(id, acting.signal);
-  if (acting.signal.aborted) document.querySelector("#actions [aria-label=Stop]")?.click();
+  if (acting.signal.aborted && !signal.aborted) await stopAnswer(signal);
   return "";
+}
+// Who interrupts may do so before the server has even taken the message.
+async function stopAnswer(signal) {
+  const stop = () => document.querySelector("#actions [aria-label=Stop]");
+  const isOver = () => stop() || (!area.readOnly && isEnded(answers().at(-1)));
+  await until(isOver, AbortSignal.any([signal, AbortSignal.timeout(STOP_WAIT)]));
+  stop()?.click();
 }
 function controllerIn(signal) {
   const inner = new AbortController();

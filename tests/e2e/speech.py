@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from tests.e2e.person import ChatPage
@@ -47,3 +48,8 @@ async def spoken(chat: ChatPage) -> list[str]:
     """Return all sentences that were spoken on this page, or have begun."""
     found: list[dict[str, Any]] = await chat.page.evaluate("window.spoken")
     return [one["text"] for one in found]
+
+
+def letters_of(text: str) -> str:
+    """Return the text without its marks, which may have been Markdown when it was spoken."""
+    return re.sub(r"[\W_]+", "", text)

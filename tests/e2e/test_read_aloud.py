@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +13,7 @@ from app.web.render.markdown import render_markdown
 from tests.e2e.conftest import TINY, Meet, StartServer
 from tests.e2e.person import ChatPage, Person
 from tests.e2e.server import Server
-from tests.e2e.speech import SCRIPTED_VOICES, spoken
+from tests.e2e.speech import SCRIPTED_VOICES, letters_of, spoken
 from tests.long_chat import plant
 from tests.media.piper_stub import install_piper
 
@@ -76,11 +75,6 @@ async def listener(server: Server, meet: Meet) -> Person:
     person = await meet(server)
     await person.context.add_init_script(SCRIPTED_VOICES)
     return person
-
-
-def letters_of(text: str) -> str:
-    """Return the text without its marks, which may have been Markdown when it was spoken."""
-    return re.sub(r"[\W_]+", "", text)
 
 
 def plant_answer(server: Server, text: str) -> str:

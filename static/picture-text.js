@@ -18,14 +18,16 @@ async function read(chip) {
 }
 function readAll() {
   if (!ocr || sees()) return;
-  for (const chip of chips.querySelectorAll("[data-kind=image][data-status=ready]:not(:has(.text))")) read(chip);
+  const unread = "[data-kind=image][data-status=ready]:not(:has(.text))";
+  for (const chip of chips.querySelectorAll(unread)) read(chip);
 }
 let timer;
 async function save(chip) {
   clearTimeout(timer);
   const body = new URLSearchParams({ text: chip.querySelector("textarea").value });
   if (chip.querySelector("[type=checkbox]").checked) body.set("gives", "on");
-  await fetch(`${source}/${chip.dataset.attachment}/text`, { method: "POST", body, headers }).catch(() => null);
+  const address = `${source}/${chip.dataset.attachment}/text`;
+  await fetch(address, { method: "POST", body, headers }).catch(() => null);
   becomes(chip, "ready");
 }
 for (const kind of ["input", "change"]) {

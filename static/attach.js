@@ -19,7 +19,8 @@ async function attach(file) {
   const remove = chip.querySelector("button");
   remove.ariaLabel += file.name;
   chips.append(chip);
-  const made = await (file.type.startsWith("audio/") ? hear : send)(file).catch((error) => error.message); // its chip, or why there is none
+  const take = file.type.startsWith("audio/") ? hear : send;
+  const made = await take(file).catch((error) => error.message); // its chip, or why there is none
   if (!chip.isConnected) return;
   if (made.text) {
     chip.remove();
@@ -47,7 +48,8 @@ async function send(file) {
 // A recording becomes text in the message.
 async function hear(file) {
   const address = `dictation/file?name=${encodeURIComponent(file.name)}`;
-  const answer = await fetch(new URL(`../${address}`, import.meta.url), { method: "POST", body: file, headers })
+  const place = new URL(`../${address}`, import.meta.url);
+  const answer = await fetch(place, { method: "POST", body: file, headers })
     .catch(() => { throw new Error("Can't reach Wick. Try again."); });
   if (!answer.ok) throw new Error(await answer.text());
   return answer.json();

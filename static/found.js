@@ -4,7 +4,8 @@
 const words = new URLSearchParams(location.search).get("find")?.split(" ").filter(Boolean) ?? [];
 const message = document.getElementById(location.hash.slice(1))?.closest(".message");
 const file = new URLSearchParams(location.search).get("file");
-if (file) message?.querySelector(`.attachment[data-attachment="${CSS.escape(file)}"]`)?.setAttribute("open", "");
+const inFile = file && `.attachment[data-attachment="${CSS.escape(file)}"]`;
+if (inFile) message?.querySelector(inFile)?.setAttribute("open", "");
 const body = message?.querySelector(".body");
 if (body && words.length && CSS.highlights) {
   const found = ranges(folded(body), words);

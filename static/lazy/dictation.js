@@ -2,7 +2,6 @@
 // server writes down what there is, where it has nothing else to do. Nothing of the sound is kept.
 import { openMicrophone, Utterance } from "./listener.js";
 
-const RATE = 16000;
 const PARTIAL = 1000; // milliseconds between two looks at what is being said, at least
 const POLL = 1000;
 const composer = document.getElementById("composer");
@@ -52,7 +51,7 @@ export class Dictation {
       }
       ask("?partial", []).catch(() => null); // it loads what listens
       this.#stream = await openMicrophone();
-      this.#audio = new AudioContext({ sampleRate: RATE });
+      this.#audio = new AudioContext();
       this.wake();
       await this.#audio.audioWorklet.addModule(new URL("microphone.js", import.meta.url));
       if (!this.isOn) {

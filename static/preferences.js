@@ -30,4 +30,4 @@ document.addEventListener("change", async ({ target }) => {
 });
 addEventListener("storage", show);
 show();
-import(new URL("lazy/voices.js", import.meta.url));
+await import(new URL("lazy/voices.js", import.meta.url));

@@ -31,7 +31,7 @@ async def test_the_page_and_the_terminal_share_one_chat(
             assert "› Say hello to Ada." in terminal.is_ready()
             terminal.enter("And to Grace.")
             text = terminal.until(
-                lambda text: text.count(f"{SMOLLM2} · ") > 2, "figures under a second answer"
+                lambda text: text.count(" tok/s") > 1, "figures under a second answer"
             )
             terminal.is_ready()
             terminal.type("\x04")

@@ -111,7 +111,7 @@ async def test_a_chat_that_outgrows_the_window_says_so_and_goes_on(
         await chat.log.evaluate("log => { log.firstElementChild.isOld = true; }")
     divider = chat.log.get_by_role("note")
     await expect(divider).to_have_count(1)
-    await expect(divider).to_contain_text("Messages above this line no longer fit")
+    await expect(divider).to_contain_text("The model no longer sees what is above.")
     # It comes by itself: the messages are not sent again.
     assert await chat.log.evaluate("log => Boolean(log.firstElementChild.isOld)")
     dropped = server.messages(chat.chat_id)[-1]["dropped"]

@@ -14,6 +14,7 @@ from typing import Final
 from quart import Blueprint, websocket
 
 from app.conversations.history import ContextUsage
+from app.conversations.personas import starters_of
 from app.conversations.settings import sanitize_text
 from app.conversations.submission import Prompt
 from app.errors import ChatError, WickError
@@ -29,6 +30,7 @@ from app.web.render.chat import (
     missing_model,
     picker_options,
     suggested_models,
+    suggested_starters,
 )
 from app.web.render.messages import (
     PAGE_SIZE,
@@ -116,6 +118,9 @@ class ChatConnection(AnswersConnection):
     chosen: str = ""
     preferred: str = ""
     """The model of the persona with which a new chat is to begin."""
+    has_own_starters: bool = False
+    """Whether that persona says itself what one could ask."""
+    starters: tuple[str, ...] = ()
 
     # Out.
 
@@ -278,6 +283,8 @@ class ChatConnection(AnswersConnection):
             frame, self.better = frame + better, better
         if (full := context.fragments.full(warning(context), oob=True)) != self.full:
             frame, self.full = frame + full, full
+        if chat is None and self.first is None and not self.has_own_starters:
+            frame += await self._suggestions()
         before = {option.name: option for option in self.options}
         if [(o.name, o.state) for o in options] != [(o.name, o.state) for o in self.options]:
             frame += context.fragments.picker(self.chat_id, options, self.chosen, oob=True)
@@ -286,6 +293,14 @@ class ChatConnection(AnswersConnection):
             frame += "".join(context.fragments.option(option) for option in changed)
         self.options = options
         return frame
+
+    async def _suggestions(self) -> str:
+        """Render what fits the chosen model, when that is not what the page of a new chat shows."""
+        starters = await suggested_starters(self.context, self.chosen)
+        if starters == self.starters:
+            return ""
+        self.starters = starters
+        return self.context.fragments.suggestions(starters)
 
     # In.
 
@@ -342,4 +357,5 @@ async def live(chat_id: str) -> None:
     persona = await context.personas.find(user_id, websocket.args.get("persona", type=row_id))
     folder = await context.folders.find(user_id, websocket.args.get("folder", type=row_id))
     tab.preferred = (persona.model if persona else "") or (folder.model if folder else "")
+    tab.has_own_starters = persona is not None and bool(starters_of(persona))
     await serve(context.hub, tab)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import re
 import secrets
 import time
@@ -15,11 +13,10 @@ from app.conversations.answer_state import MessageRef
 from app.conversations.attachments import MAX_FILE_BYTES
 from app.conversations.chats import new_chat_id
 from app.conversations.personas import starters_of
-from app.conversations.starters import suggestions_for
 from app.db.chats import Chat, Cursor
 from app.db.folders import Folder
 from app.db.personas import Persona
-from app.errors import ChatError, ChatNotFound, ModelError
+from app.errors import ChatError, ChatNotFound
 from app.inference.kv_files import is_memory_only
 from app.media.pictures import MAX_PICTURE_BYTES
 from app.web.addresses import row_id
@@ -31,6 +28,7 @@ from app.web.render.chat import (
     missing_model,
     picker_options,
     suggested_models,
+    suggested_starters,
 )
 from app.web.render.frame import render_page
 from app.web.render.markdown import escape_text
@@ -301,13 +299,11 @@ async def _starters(chat_id: str, model: str, persona: Persona | None) -> str:
     starters = list(starters_of(persona)) if persona else []
     offered = [] if is_memory_only(chat_id) else await context.personas.all(current_user())
     offered.sort(key=lambda one: persona is None or one.id != persona.id)  # the chosen one first
-    found = None
-    with contextlib.suppress(ModelError):
-        found = await asyncio.to_thread(context.store.get, model)
     return context.fragments.render(
         "_starters.html",
+        oob=False,
         persona=persona,
-        starters=(starters or suggestions_for(found)) if model else starters,
+        starters=starters or await suggested_starters(context, model),
         personas=offered[:MAX_PERSONAS],
     )
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from app.conversations.answer_state import LiveAnswer
 from app.conversations.history import ContextUsage, SiblingIndex, context_usage, first_in_context
+from app.conversations.starters import suggestions_for
 from app.db.chats import Chat
 from app.db.messages import Message
+from app.errors import ModelError
 from app.inference.kv_files import is_memory_only
 from app.models.catalogue import CatalogueEntry, kind_of, offers
 from app.models.model import Model
@@ -228,6 +231,14 @@ async def picker_options(
     options += downloadable(context, there, wanted)
     default = [await default_model(context), context.settings.default_model, *there]
     return options, wanted or next((name for name in default if name in there), "")
+
+
+async def suggested_starters(context: ServerContext, model: str) -> tuple[str, ...]:
+    """Return texts that a new chat with this model may begin with; none without a model."""
+    found = None
+    with contextlib.suppress(ModelError):
+        found = await asyncio.to_thread(context.store.get, model)
+    return suggestions_for(found) if model else ()
 
 
 def _option(

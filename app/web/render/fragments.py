@@ -198,6 +198,10 @@ class Fragments:
     def pull_list(self, pulls: Sequence[Pull], *, oob: bool = False) -> str:
         return self.render("_coming.html", pulls=pulls, oob=oob)
 
+    def suggestions(self, starters: Sequence[str]) -> str:
+        """Other texts that a new chat may begin with, for a page that shows some."""
+        return self.render("_suggestions.html", starters=starters, oob=True)
+
     def better(self, entry: CatalogueEntry | None, *, oob: bool = False) -> str:
         """A model that is worth a download, if there is one."""
         return self.render("_better.html", better=entry, oob=oob)

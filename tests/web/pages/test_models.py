@@ -660,3 +660,39 @@ async def test_the_dialog_of_a_chat_reads_its_model_once(
     html = await text_of(await client.get(f"/chats/{'a' * 16}/settings", headers=PAGE))
     assert names == ["tiny"]
     assert 'placeholder="default 0.25"' in html
+
+
+async def test_the_suggestions_of_a_new_chat_follow_its_model(
+    app: Quart, client: Client, tiny: Path
+) -> None:
+    here(app).store.install(tiny / "tiny.gguf", "coder")
+    assert "duplicate files" in await text_of(await client.get("/", headers=PAGE))
+    path = f"/chats/{'a' * 16}"
+    async with client.websocket(f"{path}/live?first=", headers=OWN) as socket:
+        for name, words in (("tiny", "autumn rain"), ("coder", "duplicate files")):
+            await client.post(f"{path}/model", headers=PAGE, form={"model": name})
+            frame = await frame_with(socket, words)
+            assert frame.count("data-starter") == 4
+            assert 'id="message"' not in frame  # what is typed stays
+        await client.post(f"{path}/model", headers=PAGE, form={"model": "tiny"})
+        assert "autumn rain" in await frame_with(socket, 'id="suggestions"')
+
+
+async def test_suggestions_of_a_persona_stay_whatever_model_is_chosen(
+    app: Quart, client: Client, tiny: Path
+) -> None:
+    here(app).store.install(tiny / "tiny.gguf", "coder")
+    form = {"name": "Editor", "starters": "Proofread:"}
+    assert (await client.post("/personas", headers=PAGE, form=form)).status_code == 303
+    path = f"/chats/{'a' * 16}"
+    async with client.websocket(f"{path}/live?first=&persona=1", headers=OWN) as socket:
+        await client.post(f"{path}/model", headers=PAGE, form={"model": "coder"})
+        assert 'id="suggestions"' not in await frame_with(socket, 'id="picker"')
+
+
+async def frame_with(socket: Any, words: str) -> str:
+    """Return the next frame that has these words."""
+    async with asyncio.timeout(PATIENCE):
+        while words not in (frame := str(await socket.receive())):
+            pass
+    return frame

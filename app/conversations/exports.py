@@ -16,7 +16,7 @@ from typing import Any
 
 from app.conversations.attachments import with_files
 from app.conversations.settings import parse_generation_settings, parse_stored, sanitize_text
-from app.db import attachments, branches, folders
+from app.db import attachments, branches, folders, preferences
 from app.db import chats as db_chats
 from app.db.attachments import Attachment
 from app.db.chats import Chat
@@ -112,11 +112,18 @@ class Exports:
             yield piece
 
     async def all_json(self, user_id: int) -> AsyncIterator[bytes]:
-        async for piece in self._json(user_id, await db_chats.list_ids(self._db, user_id)):
+        """The file with all chats, and with what the user says of themselves, in pieces."""
+        chat_ids = await db_chats.list_ids(self._db, user_id)
+        about = await preferences.get_about(self._db, user_id)
+        async for piece in self._json(user_id, chat_ids, about):
             yield piece
 
-    async def _json(self, user_id: int, chat_ids: Sequence[str]) -> AsyncIterator[bytes]:
-        head = {"format": FORMAT, "version": VERSION, "exported_at": time.time()}
+    async def _json(
+        self, user_id: int, chat_ids: Sequence[str], about: str = ""
+    ) -> AsyncIterator[bytes]:
+        head: dict[str, Any] = {"format": FORMAT, "version": VERSION, "exported_at": time.time()}
+        if about:
+            head["about"] = about
         yield json.dumps(head).removesuffix("}").encode() + b', "chats": [\n'
         separator = b""
         async for chat in self._each(user_id, chat_ids):

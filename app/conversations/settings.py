@@ -27,6 +27,8 @@ from app.models.text.builtin_templates import stops_of
 
 
 log = logging.getLogger(__name__)
+MAX_ABOUT_CHARS: Final = 4_000
+"""Length of what a user says of themselves."""
 MAX_INTEGER: Final = 2**53
 """More than any number that can be chosen."""
 

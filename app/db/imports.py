@@ -46,6 +46,7 @@ def create_staging(path: Path) -> sqlite3.Connection:
         " PRIMARY KEY (chat, place)) WITHOUT ROWID"
     )
     connection.execute("CREATE TABLE pictures (digest TEXT PRIMARY KEY, data BLOB)")
+    connection.execute("CREATE TABLE about (text TEXT)")
     connection.execute("CREATE TABLE left_out (name TEXT, reason TEXT)")
     connection.execute("CREATE TABLE counts (empty INTEGER, left_out INTEGER)")
     connection.execute("INSERT INTO counts VALUES (0, 0)")
@@ -79,6 +80,11 @@ def unstage_chat(connection: sqlite3.Connection, place: int) -> None:
     connection.execute("DELETE FROM messages WHERE chat = ?", (place,))
 
 
+def stage_about(connection: sqlite3.Connection, text: str) -> None:
+    """Stage what the user of the file says of themselves."""
+    connection.execute("INSERT INTO about VALUES (?)", (text,))
+
+
 def count_left_out(connection: sqlite3.Connection, name: str, reason: str) -> None:
     connection.execute("UPDATE counts SET left_out = left_out + 1")
     connection.execute(
@@ -99,6 +105,11 @@ class StagedImport:
 
     async def empty(self) -> int:
         return int((await self._rows("SELECT empty FROM counts"))[0][0])
+
+    async def about(self) -> str:
+        """Return what the user of the file says of themselves, if anything."""
+        rows = await self._rows("SELECT text FROM about LIMIT 1")
+        return str(rows[0]["text"]) if rows else ""
 
     async def left_out(self) -> tuple[list[tuple[str, str]], int]:
         """Return names and reasons of the first, and how many there are in all."""

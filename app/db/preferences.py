@@ -23,3 +23,14 @@ async def put_about(connection: aiosqlite.Connection, user_id: int, about: str, 
         " updated_at = excluded.updated_at",
         (user_id, about, now),
     )
+
+
+async def add_about(connection: aiosqlite.Connection, user_id: int, about: str, now: float) -> bool:
+    """Keep this where the user has said nothing of themselves yet; return whether it was kept."""
+    cursor = await connection.execute(
+        "INSERT INTO preferences (user_id, about, updated_at) VALUES (?, ?, ?)"
+        " ON CONFLICT (user_id) DO UPDATE SET about = excluded.about,"
+        " updated_at = excluded.updated_at WHERE preferences.about = ''",
+        (user_id, about, now),
+    )
+    return cursor.rowcount > 0

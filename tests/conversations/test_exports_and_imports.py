@@ -23,7 +23,7 @@ from app.conversations.imports.formats import parse_export
 from app.conversations.imports.imports import Imports
 from app.conversations.imports.reader import ReadingLimits
 from app.conversations.settings import ChatSettings, parse_stored
-from app.db import branches, messages
+from app.db import branches, messages, preferences
 from app.db import chats as db_chats
 from app.db import imports as rows
 from app.db.chats import Chat
@@ -383,3 +383,36 @@ async def test_one_chat_or_all_are_exported_as_markdown(db: Database) -> None:
         assert len(archive.namelist()) == 2
         assert archive.read("Füchse.md").decode() == text
     assert [piece async for piece in Exports(db).all_markdown(2)] != pieces
+
+
+async def test_about_me_is_exported_with_all_chats_and_fills_only_what_is_empty(
+    db: Database, tmp_path: Path
+) -> None:
+    await db.write(lambda c: preferences.put_about(c, 1, "I grow “apples”.", 1.0))
+    file = b"".join([piece async for piece in Exports(db).all_json(1)])  # also without any chat
+    assert list(json.loads(file)) == ["format", "version", "exported_at", "about", "chats"]
+    async with open_database(tmp_path / "other.db") as other:
+        done = await take(other, io.BytesIO(file))
+        assert done == "0 chats imported. “About me” was filled in."
+        assert await preferences.get_about(other, 1) == "I grow “apples”."
+        await other.write(lambda c: preferences.put_about(c, 1, "", 2.0))
+        await take(other, io.BytesIO(file))
+        assert await preferences.get_about(other, 1) == "I grow “apples”."
+        assert await take(other, io.BytesIO(file.replace(b"grow", b"eat"))) == "0 chats imported."
+        assert await preferences.get_about(other, 1) == "I grow “apples”."
+    await take(db, packed(chatgpt()))
+    (chat,) = await everything(db)
+    assert b"apples" not in b"".join([piece async for piece in Exports(db).json(chat)])
+
+
+@pytest.mark.parametrize("about", [None, 7, ["x"], " \n", "\ud800" + "x" * 5000])
+async def test_an_import_believes_no_about_me_that_is_none(db: Database, about: Any) -> None:
+    content = {"format": "wick-chats", "version": 1, "about": about, "chats": []}
+    if not isinstance(about, str) or not about.strip():
+        with pytest.raises(InvalidMessage):
+            await take(db, packed(content))
+        assert await preferences.get_about(db, 1) == ""
+    else:
+        await take(db, packed(content))
+        kept = await preferences.get_about(db, 1)
+        assert (len(kept), kept[0]) == (4000, "\ufffd")

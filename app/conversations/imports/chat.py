@@ -63,6 +63,13 @@ class ImportedConversation:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportedAbout:
+    """Text that the user of a file has written about themselves."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class SkippedChat:
     """Something of a file that was not imported: what it is called there, and why."""
 

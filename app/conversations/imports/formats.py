@@ -19,6 +19,7 @@ from app.conversations.folders import MAX_NAME_CHARS as MAX_FOLDER_NAME
 from app.conversations.imports import third_party
 from app.conversations.imports.chat import (
     FinalStatus,
+    ImportedAbout,
     ImportedConversation,
     ImportedMessage,
     Json,
@@ -31,7 +32,7 @@ from app.conversations.imports.chat import (
     text_in,
     time_in,
 )
-from app.conversations.settings import sanitize_text
+from app.conversations.settings import MAX_ABOUT_CHARS, sanitize_text
 from app.db.messages import COLUMNS, MAX_TEXT_CHARS, MessageColumn
 from app.errors import InvalidMessage
 
@@ -44,13 +45,15 @@ UNKNOWN = (
 )
 
 
-def parse_export(content: Any) -> Iterator[ImportedConversation | SkippedChat]:
+def parse_export(content: Any) -> Iterator[ImportedConversation | ImportedAbout | SkippedChat]:
     """The chats in the content of a JSON file. Raises InvalidMessage when it is none of these."""
     if isinstance(content, dict) and content.get("format") == FORMAT:
         if content.get("version") != VERSION:
             raise InvalidMessage("This file was written by a newer version of Wick. Update Wick.")
         if not isinstance(content.get("chats"), list):
             raise InvalidMessage("Can't read this file: it has no list of chats.")
+        if about := sanitize_text(text_in(content.get("about"))).strip()[:MAX_ABOUT_CHARS]:
+            yield ImportedAbout(about)
         yield from (_entry(entry, place, _wick) for place, entry in enumerate(content["chats"], 1))
         return
     entries = content if isinstance(content, list) else [content]

@@ -9,12 +9,14 @@ import shutil
 import sqlite3
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Final
 
+import aiosqlite
 import msgspec
 
 from app.audit import audit
@@ -23,7 +25,7 @@ from app.conversations.hub import Hub
 from app.conversations.imports.reader import DAMAGED, REFUSED, TOO_MUCH, ReadingLimits
 from app.conversations.pictures import Pictures, picture_attachment
 from app.conversations.quotas import RETRY_SECONDS
-from app.db import chats, import_holders, imports
+from app.db import chats, import_holders, imports, preferences
 from app.db.attachments import NewAttachment
 from app.db.connection import Database
 from app.db.imports import StagedImport, open_staged
@@ -45,7 +47,8 @@ DISK_FULL_MESSAGE: Final = (
 class ImportReport:
     """Result of importing a file. trashed: chats that are there, but in the trash.
 
-    left_out: names and reasons, of as many as are listed; omitted: how many there are.
+    left_out: names and reasons, of as many as are listed; omitted: how many there are. has_about:
+    what the file's user says of themselves was kept, too.
     """
 
     added: int
@@ -54,6 +57,7 @@ class ImportReport:
     trashed: int = 0
     left_out: list[tuple[str, str]] = field(default_factory=list)
     omitted: int = 0
+    has_about: bool = False
 
     @property
     def sentence(self) -> str:
@@ -64,7 +68,7 @@ class ImportReport:
             parts.append(f"{self.trashed} {'is' if self.trashed == 1 else 'are'} in the trash")
         if self.empty:
             parts.append(f"{self.empty} {'was' if self.empty == 1 else 'were'} empty")
-        return ", ".join(parts) + "."
+        return ", ".join(parts) + "." + (" “About me” was filled in." if self.has_about else "")
 
     @property
     def details(self) -> list[str]:
@@ -195,7 +199,8 @@ class Imports:
             fates = await self._fill(holder, user_id, staged)
             named, omitted = await staged.left_out()
             empty = await staged.empty()
-            await self._db.write(lambda c: import_holders.seal(c, holder))
+            about = await staged.about()
+            has_about = await self._db.write(lambda c: _complete(c, holder, user_id, about))
         except BaseException:
             self._tasks.spawn(self._undo(holder), "undoing an import")
             raise
@@ -207,6 +212,7 @@ class Imports:
             fates.count("in the trash"),
             named,
             omitted,
+            has_about,
         )
 
     async def _fill(self, holder: int, user_id: int, staged: StagedImport) -> list[str]:
@@ -265,6 +271,14 @@ class Imports:
             except WickError as error:
                 log.warning("An import could not be cleared away yet: %s", error)
             await asyncio.sleep(PURGE_INTERVAL_SECONDS)
+
+
+async def _complete(
+    connection: aiosqlite.Connection, holder: int, user_id: int, about: str
+) -> bool:
+    """Seal a holder, and keep what is said "about me" at once; return whether that was kept."""
+    await import_holders.seal(connection, holder)
+    return bool(about) and await preferences.add_about(connection, user_id, about, time.time())
 
 
 def _listed(row: sqlite3.Row) -> list[NewAttachment]:

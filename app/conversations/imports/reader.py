@@ -27,7 +27,12 @@ from typing import IO, Any
 import msgspec
 
 from app.conversations.attachments import imported_picture, imported_text
-from app.conversations.imports.chat import ImportedConversation, ImportedMessage, SkippedChat
+from app.conversations.imports.chat import (
+    ImportedAbout,
+    ImportedConversation,
+    ImportedMessage,
+    SkippedChat,
+)
 from app.conversations.imports.formats import UNKNOWN, parse_export
 from app.conversations.settings import parse_generation_settings, sanitize, sanitize_text
 from app.conversations.titles import NAME_CHARS, title_of
@@ -40,6 +45,7 @@ log = logging.getLogger(__name__)
 MAX_FILE_BYTES = 200 << 20
 """Packed and unpacked."""
 REFUSED = 3
+Entry = ImportedConversation | ImportedAbout | SkippedChat
 DAMAGED = "Can't read this file. It isn't a supported export."
 LOCKED = "Cannot open this zip. Unpack it first."
 TOO_MUCH = "This file is too large for one import. Split it."
@@ -100,6 +106,9 @@ def _take(rows: sqlite3.Connection, file: IO[bytes], limits: ReadingLimits) -> N
     is_known = False
     for place, found in enumerate(_found(file, limits)):
         is_known = True
+        if isinstance(found, ImportedAbout):
+            imports.stage_about(rows, found.text)
+            continue
         if isinstance(found, SkippedChat):
             imports.count_left_out(rows, found.name, found.reason)
             continue
@@ -118,7 +127,7 @@ def _take(rows: sqlite3.Connection, file: IO[bytes], limits: ReadingLimits) -> N
         raise InvalidMessage(UNKNOWN)
 
 
-def _found(file: IO[bytes], limits: ReadingLimits) -> Iterator[ImportedConversation | SkippedChat]:
+def _found(file: IO[bytes], limits: ReadingLimits) -> Iterator[Entry]:
     """Read the file; a part of a zip that cannot be read keeps no other from being read."""
     size = file.seek(0, 2)
     file.seek(0)
@@ -133,9 +142,7 @@ def _found(file: IO[bytes], limits: ReadingLimits) -> Iterator[ImportedConversat
     yield from parse_export(_loaded(file.read(), signs))
 
 
-def _in_zip(
-    file: IO[bytes], limits: ReadingLimits, signs: _Signs
-) -> Iterator[ImportedConversation | SkippedChat]:
+def _in_zip(file: IO[bytes], limits: ReadingLimits, signs: _Signs) -> Iterator[Entry]:
     with _opened(file) as archive:
         members = [m for m in archive.infolist() if _has_chats(m.filename)]
         if not members:

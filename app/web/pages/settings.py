@@ -12,6 +12,7 @@ from werkzeug.datastructures import MultiDict
 
 from app.conversations.personas import settings_of
 from app.conversations.settings import (
+    MAX_ABOUT_CHARS,
     ChatSettings,
     parse,
     resolve,
@@ -283,8 +284,6 @@ def default_text(field: Parameter, value: Any) -> str:
 
 
 # What holds for all chats of a user: most of it is kept by the browser, the rest is here.
-
-MAX_ABOUT_CHARS: Final = 4_000
 
 
 @blueprint.get("/settings")

@@ -58,8 +58,8 @@ document.addEventListener("click", ({ target }) => {
   else if (button) {
     unlock();
     start(id);
-  } else if (target.closest("[hx-post*='/again']")) ask();
-  else if (target.closest("[hx-post*='/go-on']")) ask(true);
+  } else if (target.closest("[hx-post*='again']")) ask();
+  else if (target.closest("[hx-post*='go-on']")) ask(true);
 });
 async function converse() {
   stop();

@@ -25,7 +25,7 @@ from app.errors import ConfigError
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 ADDRESSES: Final = (
-    r"href|src|action|formaction|data-source|data-address"
+    r"href|src|action|formaction|data-source|data-address|data-view"
     r"|hx-(?:get|post|put|patch|delete|push-url|replace-url|ws:connect|\{\{ verb \}\})"
 )
 """Attributes of our templates that hold one."""

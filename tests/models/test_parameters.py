@@ -72,7 +72,7 @@ environment = jinja2.Environment(loader=jinja2.FileSystemLoader("templates"), au
 html = environment.get_template("_chat_settings.html").render(
     main=[SETTINGS[name] for name in settings.MAIN_FIELDS], labels=settings.MAIN_FIELDS,
     advanced=[field for field in settings.CHAT_FIELDS if field.name not in settings.MAIN_FIELDS],
-    values={"calm": "on"}, defaults={}, errors={}, kept={}, chat_id="c", model="m"
+    values={"calm": "on"}, defaults={}, errors={}, kept={}, given={}, chat_id="c", model="m"
 )
 for name, about in ABOUT.items():
     assert f'name="{name}"' in html and about in html

@@ -170,7 +170,7 @@ def test_a_narrow_terminal_without_colours_and_a_temporary_chat(
     terminal: Open, environ: dict[str, str], tmp_path: Path
 ) -> None:
     user = terminal({**environ, "NO_COLOR": "1"}, "--no-save", width=40)
-    assert "it is not saved, and ends when" in user.is_ready(TEMPORARY).replace("\n", " ")
+    assert "it is not saved, and ends when" in " ".join(user.is_ready(TEMPORARY).split())
     user.enter("secret")
     user.until(lambda text: "30 tokens" in text, "the answer")
     user.is_ready(TEMPORARY)

@@ -118,7 +118,7 @@ def test_a_file_that_cannot_be_sent_is_an_error_in_one_line(
         (2, "none.md", "Can't read none.md: No such file or directory."),
         (2, ".", "Can't read .: Is a directory."),
         (2, "big.txt", "big.txt is too large: the limit is 1 MB."),
-        (1, "picture.png", "picture.png can't be attached."),
+        (1, "picture.png", "picture.png is damaged, or not a picture that Wick can read"),
     ):
         done = piped(environ, "-f", name, "What is this?", folder=tmp_path)
         assert done.returncode == code, done.stderr

@@ -179,7 +179,9 @@ async def test_search(client: QuartClient) -> None:
 def test_hits_are_marked_and_all_else_is_escaped() -> None:
     hit = lists.SearchHitView("/", lists.highlights("a \x02<b>\x03 & \x03c\x02"), "", "", [])
     fragments = Fragments(asset_dir("templates"), asset_dir("static"))
-    html = fragments.render("_results.html", titles=[hit], messages=[], query="b", is_more=False)
+    html = fragments.render(
+        "_results.html", titles=[hit], messages=[], files=[], query="b", is_more=False
+    )
     assert "a <mark>&lt;b&gt;</mark> &amp; c</span>" in html
 
 

@@ -139,7 +139,7 @@ async def test_a_long_chat_is_shown_from_its_end(app: Quart) -> None:
     html = await text_of(await BrowserClient(app).ask("GET", link))
     assert "question-39" in html
     assert "question-00" not in html
-    for _ in range(3):
+    for _ in range(5):
         found = re.search(r'href="(/shared/[^"]+)">Earlier', html)
         if found:
             html = await text_of(await BrowserClient(app).ask("GET", found[1]))

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from app.config import asset_dir
+from app.backup.schedule import BackupSchedule
+from app.config import Settings, asset_dir
 from app.conversations.answer_state import LiveAnswer, status_line
 from app.conversations.history import first_in_context, to_turns
 from app.conversations.titles import title_of
@@ -166,6 +167,8 @@ def test_status_figures_say_how_the_cache_did() -> None:
         gpus=[],
         gpu_problem="",
         is_known=True,
+        backups=BackupSchedule(Settings()),
+        newest_backup="",
     )
     for piece in ("1 of 4 slots", "75 %", "42 tokens per second", "5 MB", "512 tokens"):
         assert piece in html

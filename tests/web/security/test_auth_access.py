@@ -148,6 +148,10 @@ OWNERS: dict[Row, int] = {
     ("GET", f"{PERSON}/remove"): 200,
     ("POST", f"{PERSON}/remove"): 303,
     ("DELETE", MODEL): 204,
+    ("POST", "/media/<key>/setup"): 501,  # there is no such extra
+    ("POST", "/media/<key>/cancel"): 204,
+    ("POST", "/media/<name>/choose"): 404,
+    ("DELETE", "/media/<name>"): 404,
 }
 
 # Without a login; what nobody gets, and whoever is logged in.
@@ -207,6 +211,11 @@ PEOPLE |= {
     ("POST", "/v1/audio/speech"): 501,
     ("GET", "/speech"): 204,
     ("POST", "/speech"): 501,
+    ("POST", "/v1/audio/transcriptions"): 415,  # no form
+    ("POST", "/v1/audio/translations"): 415,
+    ("GET", "/dictation"): 200,
+    ("POST", "/dictation"): 501,  # not set up
+    ("POST", "/dictation/file"): 501,
     ("POST", "/api/chat"): 404,
     ("POST", "/api/generate"): 404,
     ("GET", "/api/tags"): 200,
@@ -241,6 +250,13 @@ PEOPLE |= {
     ("GET", FILE): 404,
     ("GET", f"{FILE}/view"): 404,
     ("DELETE", FILE): 404,
+    ("GET", f"{FILE}/picture"): 404,
+    ("GET", f"{FILE}/thumbnail"): 404,
+    ("POST", f"{FILE}/alt"): 404,
+    ("GET", f"{FILE}/text"): 404,
+    ("POST", f"{FILE}/text"): 404,
+    ("GET", f"{TEMPORARY}/<int:attachment_id>/text"): 404,
+    ("POST", f"{TEMPORARY}/<int:attachment_id>/text"): 404,
     ("GET", TEMPORARY): 200,
     ("POST", TEMPORARY): 415,  # no name
     ("DELETE", f"{TEMPORARY}/<int:attachment_id>"): 404,
@@ -248,6 +264,8 @@ PEOPLE |= {
     ("GET", "/api/v1/files/<int:file_id>"): 404,
     ("GET", "/api/v1/files/<int:file_id>/content"): 404,
     ("DELETE", "/api/v1/files/<int:file_id>"): 404,
+    ("PATCH", "/api/v1/files/<int:file_id>"): 404,
+    ("GET", "/api/v1/files/<int:file_id>/thumbnail"): 404,
     ("GET", "/personas"): 200,
     ("POST", "/personas"): 422,  # no name
     ("GET", PERSONA): 404,
@@ -279,6 +297,7 @@ PEOPLE |= {
     ("DELETE", f"/api/v1{PROMPT}"): 404,
 }
 PUBLIC[("GET", "/shared/<token>/files/<int:attachment_id>")] = (404, 404)
+PUBLIC[("GET", "/shared/<token>/files/<int:attachment_id>/thumbnail")] = (404, 404)
 BODY = {"text": "hello", "model": "unheard-of", "messages": [{"role": "user"}], "prompt": "hello"}
 BODY |= {"input": "hello"}
 BODIES: dict[Row, dict[str, Any]] = {

@@ -96,6 +96,7 @@ class Settings:
     remote_timeout: float = 300.0
     titles: Literal["auto", "on", "off"] = "auto"
     temporary_grace: float = 120.0
+    fetch_pictures: bool = False
     piper: str = "piper"
     piper_voice: Path | None = None
     log_level: str = "info"
@@ -361,6 +362,7 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "connections_per_address": _number(0, 1_000_000),
     "remote_timeout": _duration,
     "titles": _choice("auto", "on", "off"),
+    "fetch_pictures": _bool,
     "temporary_grace": _duration,
     "piper": _text,
     "piper_voice": _path,

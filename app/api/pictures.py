@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from app.errors import ApiError, AttachmentRefused
+from app.errors import ApiError, AttachmentRefused, PullError
 from app.inference.protocol import Generate
 from app.media.picture_files import HeldPictures
 from app.media.pictures import MAX_PICTURE_BYTES, Picture
@@ -20,18 +20,28 @@ from app.web.context import server_context
 
 MAX_PICTURES: Final = 10
 """Pictures of one request."""
+FETCH_SECONDS: Final = 20.0
+_ADDRESS: Final = re.compile("https?://", re.IGNORECASE)
 _DATA_URL: Final = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class SentPicture:
     """Picture of a message. turn: the number of that; place: characters before it; param: the
-    field of the request, for errors."""
+    field of the request, for errors; url: where it is, for one that is still to be fetched."""
 
     data: bytes
     turn: int
     place: int
     param: str
+    url: str = ""
+
+
+def from_url(url: str, turn: int, place: int, param: str) -> SentPicture:
+    """Raises ApiError for what is neither a data URL nor an address that may be fetched."""
+    if server_context().settings.fetch_pictures and _ADDRESS.match(url[:10]):
+        return SentPicture(b"", turn, place, param, url)
+    return SentPicture(from_data_url(url, param), turn, place, param)
 
 
 def from_data_url(url: str, param: str) -> bytes:
@@ -92,9 +102,30 @@ def hold(owner: object, command: Generate) -> None:
         weakref.finalize(owner, server_context().held_pictures.release, digests)
 
 
-async def _decoded(sent: SentPicture) -> Picture:
+async def _fetched(sent: SentPicture) -> bytes:
+    """Fetch a picture from the internet, and from nowhere else. Raises ApiError."""
+    import httpx  # here and not above: few fetch any, and it takes a while to load
+
+    from app.models.install import http_client
+
+    def check(response: httpx.Response) -> None:
+        http_client.raise_for_status(response.status_code, str(response.url))
+
     try:
-        return await server_context().decoder.decode("The picture", sent.data)
+        web = await asyncio.to_thread(http_client.client, is_public=True)
+        async with web, asyncio.timeout(FETCH_SECONDS):
+            return await http_client.get_body(web, sent.url, {}, "", MAX_PICTURE_BYTES, check)
+    except TimeoutError:
+        why = f"it did not come within {FETCH_SECONDS:.0f} seconds."
+    except (PullError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        why = str(error)
+    raise ApiError(f"The picture can't be fetched: {why}", param=sent.param)
+
+
+async def _decoded(sent: SentPicture) -> Picture:
+    data = await _fetched(sent) if sent.url else sent.data
+    try:
+        return await server_context().decoder.decode("The picture", data)
     except AttachmentRefused as error:
         raise ApiError(str(error), param=sent.param) from error
 

@@ -14,11 +14,14 @@ from app.api.pictures import SentPicture
 from app.errors import ApiError
 from app.inference.protocol import Generate
 from app.inference.remote.request import request_body
+from app.media.pictures import MAX_PICTURE_BYTES
+from app.models.install import http_client
 from app.models.model import Model, Turn, TurnImage, join_turns
 from app.models.store import ModelStore
 from app.models.upstream import Upstream
 from tests.application import context_of, run_app
 from tests.media.samples import encoded
+from tests.models.stub_server import serve_stub
 from tests.tiny_gguf import write_tiny_gguf
 
 PICTURE = base64.b64encode(encoded()).decode()
@@ -102,3 +105,35 @@ def test_other_servers_get_pictures_between_the_text(tmp_path: Path) -> None:
         {"type": "image_url", "image_url": {"url": url}},
         {"type": "text", "text": "two"},
     ]
+
+
+async def test_addresses_are_fetched_where_the_owner_allows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Model, "sees", True)
+    for proxy in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(proxy, raising=False)
+        monkeypatch.delenv(proxy.upper(), raising=False)
+    with serve_stub() as stub:
+        stub.files |= {"/a.png": encoded(), "/large.png": b"x" * (MAX_PICTURE_BYTES + 1)}
+        async with run_app(tmp_path, fetch_pictures=True) as app, app.app_context():
+            store: ModelStore = context_of(app).store
+            store.install(write_tiny_gguf(tmp_path / "a.gguf"), "tiny")
+
+            async def show(path: str) -> Generate:
+                sent = [pictures.from_url(f"{stub.url}{path}", 0, 0, "messages[0]")]
+                return await pictures.show("tiny", Generate(0, (Turn("user", "x"),)), sent)
+
+            with pytest.raises(ApiError, match="private network"):
+                await show("/a.png")
+            monkeypatch.setattr(http_client, "is_public", lambda address: True)
+            (image,) = (await show("/a.png")).turns[0].images
+            assert image.width == 60
+            for path, why in (
+                ("/none.png", "does not have this file"),
+                ("/large.png", "sends more than"),
+            ):
+                with pytest.raises(ApiError, match=f"can't be fetched: .*{why}"):
+                    await show(path)
+            with pytest.raises(ApiError, match="data URL"):
+                pictures.from_url("ftp://example.org/a.png", 0, 0, "messages[0]")

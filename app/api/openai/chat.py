@@ -13,7 +13,7 @@ from quart import Blueprint, Response, request
 from app.api import generation, http, pictures
 from app.api.openai.replies import CompletionResponse, reason_of
 from app.api.openai.schemas import Count, OpenAIRequest
-from app.api.pictures import SentPicture, from_data_url
+from app.api.pictures import SentPicture, from_url
 from app.api.prompt_input import RoleName, ToolCall, turn
 from app.errors import ApiError
 from app.inference.protocol import Delta, Finished, Generate, SampledToken, TokenLogprob
@@ -24,7 +24,7 @@ blueprint = Blueprint("api_chat_completions", __name__)
 
 
 class ImageUrl(msgspec.Struct):
-    """url: a data URL."""
+    """url: a data URL, or an address where WICK_FETCH_PICTURES allows it."""
 
     url: str
 
@@ -155,7 +155,7 @@ def _text(number: int, message: ChatMessage, sent: list[SentPicture]) -> str:
         param = f"messages[{number}].content[{place}]"
         if part.type == "image_url" and part.image_url is not None:
             url = part.image_url if isinstance(part.image_url, str) else part.image_url.url
-            sent.append(SentPicture(from_data_url(url, param), number, len(text), param))
+            sent.append(from_url(url, number, len(text), param))
         elif part.type == "text":
             text += ("\n" if text else "") + (part.text or "")
         else:

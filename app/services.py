@@ -17,6 +17,7 @@ from app.conversations.chats import Trash
 from app.conversations.exports import Exports
 from app.conversations.folders import Folders
 from app.conversations.hub import Hub
+from app.conversations.kept_chats import KeptChats
 from app.conversations.library_files import LibraryFiles
 from app.conversations.personas import Personas
 from app.conversations.pictures import Pictures
@@ -89,6 +90,7 @@ class Services:
         self.personas = Personas(db)
         self.library_files = LibraryFiles(self.saved_prompts, self.personas)
         self._temporary: TemporaryChats | None = None
+        self._kept: KeptChats | None = None
         self.search = ChatSearch(db)
         self.folders = Folders(db, self.hub)
         self.trash = Trash(db, self.pool, self.hub)
@@ -112,6 +114,12 @@ class Services:
         assert self._temporary is not None  # noqa: S101 - `open` makes it
         return self._temporary
 
+    @property
+    def kept(self) -> KeptChats:
+        """The temporary chats that are kept, while the services are open."""
+        assert self._kept is not None  # noqa: S101 - `open` makes it
+        return self._kept
+
     def of(self, chat_id: str) -> ChatServices:
         """Return what a chat is read, asked and changed with: its id says where it is kept."""
         return self.temporary.use(chat_id) if is_memory_only(chat_id) else self.saved
@@ -133,6 +141,7 @@ class Services:
             chats = self._chat_services(memory_db, in_memory, "off", are_temporary=True)
             grace = self.settings.temporary_grace
             self._temporary = TemporaryChats(chats, memory_db, self.pool, self.hub, grace)
+            self._kept = KeptChats(self._temporary, memory_db, self.saved, self._db, self.hub)
             async with self._started():
                 yield
 

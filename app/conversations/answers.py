@@ -372,6 +372,11 @@ class AnswerService:
         await self._start_next(answer.stream.chat_id)
         await self._titles.maybe_generate(answer.stream, self.tasks)
 
+    async def make_title(self, user_id: int, chat_id: str, path: Sequence[Message]) -> None:
+        """Have a title made for a chat that has come into being with its messages."""
+        if len(path) > 1:
+            await self._titles.generate(user_id, chat_id, path, self.tasks)
+
     async def stop(self, user_id: int, chat_id: str) -> None:
         """End the answers that are being made in this chat; their text so far stays."""
         self._stop(user_id, chat_id)

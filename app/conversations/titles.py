@@ -14,10 +14,13 @@ from app.models.model import Turn
 from app.models.parameters import Sampling
 
 if TYPE_CHECKING:  # the process that reads files for imports needs the rest of this module
+    from collections.abc import Sequence
+
     from app.background import BackgroundTasks
     from app.conversations.answer_state import LiveAnswer
     from app.conversations.hub import Hub
     from app.db.connection import Database
+    from app.db.messages import Message
     from app.inference.worker_pool import WorkerPool
     from app.models.store import ModelStore
 
@@ -105,18 +108,27 @@ class TitleGenerator:
             path = await messages.load_path(
                 self._db, stream.user_id, stream.chat_id, stream.message_id
             )
-            if (
-                len(path) != 2
-                or path[-1].status != "done"
-                or not self._model_is_capable(stream.model)
-            ):
-                return
-            chat = await chats.get(self._db, stream.user_id, stream.chat_id)
-            if chat is None or chat.title_source != "words":
-                return
-            is_doubtful = self._is_of_unknown_size(stream.model)
         except WickError as error:
             log.warning("No title for %s: %s", stream.chat_id, error)
+            return
+        if len(path) == 2:
+            await self.generate(stream.user_id, stream.chat_id, path, tasks)
+
+    async def generate(
+        self, user_id: int, chat_id: str, path: Sequence[Message], tasks: BackgroundTasks
+    ) -> None:
+        """Ask the model of a chat's first answer for a title, if that answer went well."""
+        try:
+            answer = path[1]
+            model = answer.model or ""
+            if answer.status != "done" or not self._model_is_capable(model):
+                return
+            chat = await chats.get(self._db, user_id, chat_id)
+            if chat is None or chat.title_source != "words":
+                return
+            is_doubtful = self._is_of_unknown_size(model)
+        except WickError as error:
+            log.warning("No title for %s: %s", chat_id, error)
             return
         said: list[str] = []
         question = path[0].text or ", ".join(file.name for file in path[0].attachments)
@@ -130,10 +142,10 @@ class TitleGenerator:
                 title = made_title("".join(said))
                 if title is None or (is_doubtful and not is_about(title, question)):
                     return  # the first words stay
-                tasks.spawn(self._save(stream, title), f"title of {stream.chat_id}")
+                tasks.spawn(self._save(user_id, chat_id, title), f"title of {chat_id}")
 
         command = Generate(
-            id=-stream.message_id,  # answers have the positive numbers
+            id=-answer.id,  # answers have the positive numbers
             turns=(Turn("user", _TITLE_PROMPT + question[:_EXCERPT_CHARS]),),
             sampling=Sampling(temperature=0.2, seed=0),
             max_tokens=24,
@@ -141,8 +153,8 @@ class TitleGenerator:
             think=False,
             max_thought_tokens=0,
         )
-        request = Request(command, stream.user_id, on_event, is_background=True)
-        self._pool.submit(stream.model, request)
+        request = Request(command, user_id, on_event, is_background=True)
+        self._pool.submit(model, request)
 
     def _model_is_capable(self, model: str) -> bool:
         if self._mode == "auto":
@@ -154,13 +166,13 @@ class TitleGenerator:
         """Another server may have a model that is too small to write titles."""
         return not self._store.get(model).parameters
 
-    async def _save(self, stream: LiveAnswer, title: str) -> None:
+    async def _save(self, user_id: int, chat_id: str, title: str) -> None:
         try:
             changed = await self._db.write(
-                lambda c: chats.set_generated_title(c, stream.user_id, stream.chat_id, title)
+                lambda c: chats.set_generated_title(c, user_id, chat_id, title)
             )
         except WickError as error:
-            log.warning("The title of %s was not saved: %s", stream.chat_id, error)
+            log.warning("The title of %s was not saved: %s", chat_id, error)
             return
         if changed:
-            self._hub.chat_changed(stream.user_id, stream.chat_id)
+            self._hub.chat_changed(user_id, chat_id)

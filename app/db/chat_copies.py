@@ -7,13 +7,14 @@ What is not whole yet belongs to a holder (`app/db/import_holders.py`), so nobod
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Final
 
 import aiosqlite
 
 from app.db import attachments, chats, import_holders
+from app.db.attachments import NewAttachment
 from app.db.chats import Chat
 from app.db.messages import COLUMNS, NEXT_ID, Message
 
@@ -82,3 +83,35 @@ async def add_messages(
             at = message.created_at
             await attachments.copy(connection, person, message.id, parent_id, at)
     return parent_id
+
+
+async def add_tree(
+    connection: aiosqlite.Connection,
+    user_id: int,
+    chat_id: str,
+    page: Sequence[Message],
+    files: Mapping[int, Sequence[NewAttachment]],
+    ids: dict[int, int],
+) -> None:
+    """Add messages of another database, parents first, with their `files`.
+
+    ids: the new id of each message that has been added, by its old one; these are added.
+    """
+    person = await import_holders.person_of(connection, user_id)
+    for message in page:
+        cursor = await connection.execute(
+            f"INSERT INTO messages (id, chat_id, parent_id, is_imported, {', '.join(_COPIED)})"
+            f" SELECT {NEXT_ID}, id, ?, 1, {', '.join('?' * len(_COPIED))}"
+            " FROM chats WHERE id = ? AND user_id = ?",
+            (
+                ids.get(message.parent_id or 0),
+                *(getattr(message, name) for name in _COPIED),
+                chat_id,
+                user_id,
+            ),
+        )
+        assert cursor.lastrowid is not None  # noqa: S101 - it was inserted
+        ids[message.id] = cursor.lastrowid
+        for place, file in enumerate(files.get(message.id, ())):
+            at = message.created_at
+            await attachments.add(connection, person, file, at, cursor.lastrowid, place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,18 +11,21 @@ from pathlib import Path
 import pytest
 
 from app.config import Settings
+from app.conversations.answer_state import MessageRef
 from app.conversations.chats import new_chat_id
+from app.conversations.settings import parse_stored
 from app.conversations.submission import Prompt
 from app.conversations.temporary import PROGRAM_SECONDS, TemporaryChats
-from app.db import temporary
+from app.db import attachments, branches, chat_copies, temporary
 from app.db.connection import open_database
-from app.errors import AttachmentNotFound, ChatNotFound
+from app.errors import AttachmentNotFound, ChatBusy, ChatNotFound
 from app.inference import kv_files
 from app.inference.process import RunnerProcess
-from app.inference.protocol import DeleteCache, Generate
+from app.inference.protocol import DeleteCache, Delta, Generate
 from app.models.model import Turn
 from app.models.store import ModelStore
 from app.services import Services
+from tests.conversations.services import finished
 from tests.inference.scripted import ScriptedRunner
 from tests.media.samples import encoded
 from tests.patience import until
@@ -182,3 +186,66 @@ async def test_pictures_are_in_memory_alone_and_end_with_their_chat(
     await stage.after(GRACE + 1)
     assert chats.pictures.files.digests() == set()
     assert not path.exists()
+
+
+async def test_a_chat_that_is_kept_has_all_branches_settings_and_files(
+    stage: Stage, tmp_path: Path
+) -> None:
+    chats, saved = stage.chats.services, stage.services.saved
+    picture = await chats.attachments.add(USER, "a.png", encoded())
+    notes = await chats.attachments.add(USER, "notes.txt", b"about foxes")
+    await chats.chats.choose_settings(USER, CHAT, parse_stored('{"temperature": 0.5}'))
+    prompt = Prompt(USER, CHAT, "look", "client01", "tiny", attachments=(picture.id, notes.id))
+    ref = await chats.answers.submit(prompt)
+    await until(lambda: any(c.id == ref.answer_id for c in stage.runner.sent))
+    with pytest.raises(ChatBusy, match="being written"):
+        await stage.services.kept.keep(USER, CHAT)
+    assert await stage.exists()
+    stage.runner.say(Delta(ref.answer_id, "A fox"), finished(ref.answer_id))
+    await until(lambda: stage.services.hub.stream(ref.answer_id) is None)
+    at = MessageRef(USER, CHAT, ref.answer_id)
+    again = await chats.branches.regenerate(at, "client02")
+    await until(lambda: any(c.id == again.answer_id for c in stage.runner.sent))
+    stage.runner.say(Delta(again.answer_id, "A dog"), finished(again.answer_id))
+    await until(lambda: stage.services.hub.stream(again.answer_id) is None)
+    with pytest.raises(ChatNotFound):
+        await stage.services.kept.keep(OTHER, CHAT)
+
+    kept = await stage.services.kept.keep(USER, CHAT)
+    assert not await stage.exists()
+    chat = await saved.chats.get(USER, kept)
+    assert chat is not None
+    assert (chat.title, chat.model, chat.deleted_at) == ("look", "tiny", None)
+    assert await saved.chats.settings(USER, kept) == parse_stored('{"temperature": 0.5}')
+    path = await saved.chats.messages(chat)
+    assert [m.text for m in path] == ["look", "A dog"]
+    every = [m.text async for p in branches.pages(saved.chats._db, USER, kept) for m in p]
+    assert every == ["look", "A fox", "A dog"]
+    assert [file.name for file in path[0].attachments] == ["a.png", "notes.txt"]
+    assert await saved.attachments.picture(path[0].attachments[0])
+    texts = await attachments.texts(saved.chats._db, USER, [path[0].attachments[1].id])
+    assert list(texts.values()) == ["about foxes"]
+    assert chats.pictures.files.digests() == set()
+    # Its title is asked for now: a temporary chat has only its first words.
+    await until(lambda: any(c.id == -path[1].id for c in stage.runner.sent))
+
+
+async def test_a_chat_that_could_not_be_kept_stays_temporary(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = await stage.ask()
+    stage.runner.say(Delta(answer, "A fox"), finished(answer))
+    await until(lambda: stage.services.hub.stream(answer) is None)
+
+    async def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(chat_copies, "add_tree", fail)
+    with pytest.raises(Exception, match="disk"):
+        await stage.services.kept.keep(USER, CHAT)
+    chat = await stage.chats.services.chats.get(USER, CHAT)
+    assert chat is not None
+    assert chat.deleted_at is None
+    assert await stage.services.chats.recent(USER) == []
+    with pytest.raises(ChatNotFound):
+        await stage.services.kept.keep(USER, new_chat_id(temporary=True))

@@ -164,6 +164,16 @@ async def delete(chat_id: str) -> str | Response:
     return _move_chat(chat, "in the trash", "restore") + _notify_removed(chat_id)
 
 
+@chats_blueprint.post("/<chat_id>/keep")
+async def keep(chat_id: str) -> Response:
+    """Make an ordinary chat of a temporary one, and go there."""
+    await get_chat_or_404(chat_id)
+    if not is_memory_only(chat_id):
+        raise ChatError("This chat is not temporary, so it is kept anyway.")
+    kept = await server_context().kept.keep(current_user(), chat_id)
+    return Response(status=204, headers={"HX-Redirect": f"/chats/{kept}"})
+
+
 @chats_blueprint.post("/<chat_id>/restore")
 async def restore(chat_id: str) -> str:
     await services_of(chat_id).chats.restore(current_user(), chat_id)

@@ -119,3 +119,22 @@ async def test_a_temporary_chat_gets_the_settings_of_its_persona(server: Server)
             assert chat["persona"] == (None if is_temporary else persona)
         await http.delete(f"/api/v1/personas/{persona}")
         assert (await http.get(f"{CHATS}/{made['chat']['id']}")).json()["persona"] is None
+
+
+async def test_a_temporary_chat_is_kept_when_its_user_asks_for_that(server: Server) -> None:
+    page = {"Origin": server.origin, "HX-Request": "true"}
+    async with httpx.AsyncClient(base_url=server.origin, timeout=60) as http:
+        made = await begin(http, MARKER, temporary=True, settings={"max_tokens": 8})
+        chat = made["chat"]["id"]
+        await followed(http, made)
+        assert "Keep this chat" in (await http.get(f"/chats/{chat}/menu?in=header")).text
+        kept = await http.post(f"/chats/{chat}/keep", headers=page)
+        assert kept.status_code == 204, kept.text
+        address = kept.headers["HX-Redirect"]
+        assert MARKER in (await http.get(address)).text
+        assert (await http.get(f"/chats/{chat}")).status_code == 404
+        listed = (await http.get(CHATS)).json()["data"]
+        assert [f"/chats/{one['id']}" for one in listed] == [address]
+        assert (await http.post(f"/chats/{chat}/keep", headers=page)).status_code == 404
+        again = await http.post(f"{address}/keep", headers=page)
+        assert (again.status_code, "not temporary" in again.text) == (400, True)

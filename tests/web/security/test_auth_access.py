@@ -65,6 +65,7 @@ CHATS: dict[Row, int] = {
     ("POST", f"{CHAT}/pin"): 204,
     ("POST", f"{CHAT}/unpin"): 204,
     ("POST", f"{CHAT}/stop"): 204,
+    ("POST", f"{CHAT}/keep"): 400,  # it is kept anyway
     ("POST", f"{CHAT}/archive"): 200,
     ("POST", f"{CHAT}/unarchive"): 200,
     ("POST", f"{CHAT}/restore"): 200,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -72,12 +73,13 @@ async def test_an_older_browser_has_colours_keys_and_sends(server: Server, meet:
 
 
 async def test_an_older_browser_has_a_drawer_and_a_menu(server: Server, meet: Meet) -> None:
-    chat = await open_in_older(meet, server, "Drawer", **PHONE)
+    title = f"Drawer {secrets.token_hex(3)}"
+    chat = await open_in_older(meet, server, title, **PHONE)
     await expect(chat.chats).to_be_hidden()
     await chat.page.get_by_role("button", name="Show or hide the sidebar").click()
     await expect(chat.chats).to_be_visible()
     for verb, pinned in (("Pin", 1), ("Unpin", 0)):
-        await chat.use(verb, "Drawer")
+        await chat.use(verb, title)
         await expect(chat.page.locator("#chat-menu")).to_be_hidden()
         await expect(chat.chats.locator(".pinned li")).to_have_count(pinned)
     await chat.page.keyboard.press("Escape")

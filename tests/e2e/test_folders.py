@@ -31,6 +31,7 @@ async def test_chats_are_put_into_folders(endless: Server, meet: Meet) -> None:
     await assert_no_violations(page, "folders", within="#sidebar")
 
     await page.get_by_role("button", name="New folder", exact=True).click()
+    await expect(page.get_by_role("dialog").get_by_role("textbox")).to_be_focused()
     await page.keyboard.type("Empty")
     await page.keyboard.press("Enter")
     await expect(chats.get_by_role("button", name="Empty 0 chats")).to_be_visible()

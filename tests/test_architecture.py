@@ -80,7 +80,8 @@ RUNNER_MAY_IMPORT = (
 
 # What media children may import: they get bytes from outside, and know nothing of people.
 MEDIA_CHILD_MAY_IMPORT = (
-    *("app.errors", "app.inference.runner.threads", "app.media.protocol", "app.media.child"),
+    *("app.errors", "app.media.protocol", "app.media.child"),
+    *("app.inference.runner.hardening", "app.inference.runner.threads"),
 )
 
 # Tests that belong to no module of `app/`: of behaviours across modules, and of the repository.

@@ -8,12 +8,10 @@ once, whatever native code is doing: no runner outlives its parent.
 from __future__ import annotations
 
 import argparse
-import faulthandler
 import gc
 import json
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -35,10 +33,10 @@ from app.inference.protocol import (
     from_line,
     to_line,
 )
+from app.inference.runner.hardening import harden_process
 from app.models.devices import Placement
 
 LOAD_FAILED = 3  # exit codes
-BROKEN = 4
 
 log = logging.getLogger("runner")
 
@@ -47,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     started = time.monotonic()
     gc.disable()  # what is made until the model is loaded stays as long as the process
     options = _parse(arguments)
-    _harden_process()
+    harden_process()
     emit = EventWriter(options.events_fd)
     commands: SimpleQueue[Command] = SimpleQueue()
     # Reading comes first and never stops, so that the parent's death is seen while loading too.
@@ -132,26 +130,6 @@ def _fail_request(line: bytes, emit: EventWriter) -> None:
     generate = isinstance(values, dict) and values.get("type") == "generate"
     if generate and isinstance(number := values.get("id"), int):
         emit(Failed(number, "The request was malformed, so the model could not answer it."))
-
-
-def _harden_process() -> None:
-    """Set up the process around its work: its output, its signals, its end."""
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    faulthandler.enable()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to decide
-    # A thread that dies of a bug would leave requests waiting for ever; a process is replaced.
-    threading.excepthook = _abort
-    if sys.platform == "linux":
-        import ctypes
-
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-
-
-def _abort(problem: threading.ExceptHookArgs) -> None:
-    sys.__excepthook__(problem.exc_type, problem.exc_value or SystemExit(), problem.exc_traceback)
-    os._exit(BROKEN)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

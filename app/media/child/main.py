@@ -7,10 +7,8 @@ private descriptor. The end of standard input ends the process at once.
 from __future__ import annotations
 
 import argparse
-import faulthandler
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -20,6 +18,7 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from app.errors import WickError
+from app.inference.runner.hardening import BROKEN, harden_process
 from app.inference.runner.threads import Permits, open_permits
 from app.media.protocol import (
     MAX_PAYLOAD_BYTES,
@@ -34,7 +33,6 @@ from app.media.protocol import (
 )
 
 NOT_READY = 3  # exit codes
-BROKEN = 4
 
 log = logging.getLogger("media")
 Order = tuple[MediaCommand, bytes]
@@ -50,7 +48,7 @@ class MediaEngine(Protocol):
 def main(arguments: list[str] | None = None) -> None:
     started = time.monotonic()
     options = _parse(arguments)
-    _harden_process()
+    harden_process()
     emit = MediaEventWriter(options.events_fd)
     orders: SimpleQueue[Order] = SimpleQueue()
     # Reading comes first and never stops, so that the parent's death is seen in any work.
@@ -125,25 +123,6 @@ def _read_orders(orders: SimpleQueue[Order]) -> None:
             os._exit(BROKEN)
         orders.put((command, source.read(command.size)))
     os._exit(0)
-
-
-def _harden_process() -> None:
-    """Set up the process around its work: its output, its signals, its end."""
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    faulthandler.enable()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to decide
-    threading.excepthook = _abort
-    if sys.platform == "linux":
-        import ctypes
-
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-
-
-def _abort(problem: threading.ExceptHookArgs) -> None:
-    sys.__excepthook__(problem.exc_type, problem.exc_value or SystemExit(), problem.exc_traceback)
-    os._exit(BROKEN)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -33,26 +33,27 @@ ALLOWED = {
     "inference": {"errors", "config", "models", "temp_folders"},
     "media": {"errors", "config", "inference", "models"},
     "bench": {"errors", "config", "inference", "models"},
+    "tools": {"audit", "background", "errors", "config", "db", "models", "net", "temp_folders"},
     "accounts": {"audit", "errors", "config", "db"},
     "conversations": {
         *("audit", "errors", "config", "background", "disk_reserve"),
-        *("inference", "db", "media", "models"),
+        *("inference", "db", "media", "models", "tools"),
     },
     "services": {
         *("backup", "config", "disk_reserve", "conversations", "inference", "db", "media"),
-        "models",
+        *("models", "tools"),
     },
     "web": {
         *("audit", "errors", "config", "accounts", "conversations", "inference", "db"),
-        *("markup", "media", "models", "net", "services"),
+        *("markup", "media", "models", "net", "services", "tools"),
     },
-    "api": {"errors", "web", "conversations", "inference", "db", "media", "models"},
+    "api": {"errors", "web", "conversations", "inference", "db", "media", "models", "tools"},
     "server": {"audit", "errors", "config", "accounts", "api", "web", "db"},
     "cli": {
         *("audit", "errors", "config", "datadir", "local_server", "net", "server", "accounts"),
         *("backup", "doctor"),
         *("conversations", "inference", "db", "media", "models", "bench", "terminal"),
-        "temp_folders",
+        *("temp_folders", "tools"),
     },
     "terminal": {
         *("errors", "config", "local_server", "conversations", "markup", "models", "net"),

@@ -33,11 +33,11 @@ class CalledFunction(msgspec.Struct):
     arguments: str | dict[str, Any] | None = None
 
 
-class ToolCall(msgspec.Struct):
+class SentToolCall(msgspec.Struct):
     function: CalledFunction
 
 
-def turn(role: str, text: str, calls: Sequence[ToolCall] = (), param: str = "messages") -> Turn:
+def turn(role: str, text: str, calls: Sequence[SentToolCall] = (), param: str = "messages") -> Turn:
     """Make a turn, with calls and results of tools in its text, as most models were trained on.
 
     Raises ApiError.
@@ -51,7 +51,7 @@ def turn(role: str, text: str, calls: Sequence[ToolCall] = (), param: str = "mes
     return Turn(ROLES[role], "\n".join([*parts, *map(_called, calls)]))
 
 
-def _called(call: ToolCall) -> str:
+def _called(call: SentToolCall) -> str:
     name, arguments = call.function.name, call.function.arguments
     if not isinstance(arguments, str):
         arguments = msgspec.json.encode(arguments or {}).decode()

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 from app.models.model import Turn, TurnImage
 from app.models.parameters import Sampling
 from app.models.text.thinking import Effort
+from app.models.text.tools import ToolCall, ToolCallDelta, ToolSpec
 
 MAX_CONTEXTS: Final = 56
 """Of one runner: a graph of the library lives in each, and around 60 of them abort it."""
@@ -25,7 +26,7 @@ MAX_CONCURRENT_TEXTS: Final = 32
 CHARACTERS_PER_IMAGE: Final = 1024
 """That a picture counts for, where a prompt's length is estimated."""
 
-FinishReason = Literal["stop", "length", "cancelled"]
+FinishReason = Literal["stop", "length", "cancelled", "tool_calls"]
 Tier = Literal["live", "shared", "ram", "disk", "none"]
 """Where a prompt's beginning came from: the context that held it, a copy of another that holds it,
 a snapshot in memory or on the disk, or nowhere."""
@@ -81,6 +82,9 @@ class Generate:
     effort: Effort | None = None
     thought: str = ""
     max_thought_tokens: int | None = None
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: str = "auto"
+    parallel_tool_calls: bool = True
 
     @property
     def is_exact(self) -> bool:
@@ -216,6 +220,7 @@ class Delta:
     tokens: those made since the delta before, if they were asked for. Their bytes may run ahead
     of the text, of which half a character or the beginning of a stop is held back. count: how many
     were made since then, told or not. thought: more of what the model reasons before it answers.
+    calls: more of the tools that it calls, whose markup is in no text.
     """
 
     id: int
@@ -223,6 +228,7 @@ class Delta:
     tokens: tuple[SampledToken, ...] = ()
     count: int = 1
     thought: str = ""
+    calls: tuple[ToolCallDelta, ...] = ()
 
     @classmethod
     def joined(cls, deltas: Sequence[Delta]) -> Delta:
@@ -233,6 +239,7 @@ class Delta:
             tuple(token for delta in deltas for token in delta.tokens),
             sum(delta.count for delta in deltas),
             "".join(delta.thought for delta in deltas),
+            tuple(call for delta in deltas for call in delta.calls),
         )
 
 
@@ -324,11 +331,13 @@ def from_line(line: bytes) -> Command | Event:
             values["stop"] = tuple(values.get("stop", ()))
             values["bias"] = tuple((token, bias) for token, bias in values.get("bias", ()))
             values["before"] = tuple(values.get("before", ()))
+            values["tools"] = tuple(ToolSpec(**tool) for tool in values.get("tools", ()))
         elif cls is Finished:
             values["embedding"] = tuple(values.get("embedding", ()))
             values["ids"] = tuple(values.get("ids", ()))
         elif cls is Delta:
             values["tokens"] = tuple(map(_token, values.get("tokens", ())))
+            values["calls"] = tuple(ToolCallDelta(**call) for call in values.get("calls", ()))
         return cls(**values)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ValueError(f"not a message of the runner protocol: {line[:200]!r}") from error
@@ -336,7 +345,8 @@ def from_line(line: bytes) -> Command | Event:
 
 def _turn(values: dict[str, Any]) -> Turn:
     images = tuple(TurnImage(**image) for image in values.pop("images", ()))
-    return Turn(**values, images=images)
+    calls = tuple(ToolCall(**call) for call in values.pop("calls", ()))
+    return Turn(**values, images=images, calls=calls)
 
 
 def _token(values: dict[str, Any]) -> SampledToken:

@@ -23,6 +23,7 @@ from app.models.gguf.kv_layout import Q8_0_SHARE, KvLayout
 from app.models.gguf.weight_layout import WeightLayout
 from app.models.parameters import Sampling
 from app.models.text.thinking import Effort
+from app.models.text.tools import ToolCall
 from app.models.upstream import RemoteModel
 
 # Numbers of weights and bytes, for display.
@@ -45,7 +46,7 @@ def format_bytes(number: int) -> str:
 # What is known of a model, and the words in which it is spoken to.
 
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 ModelKind = Literal["text", "embedding", "reranker"]
 
 
@@ -67,13 +68,18 @@ class Turn:
     """Message of the conversation, as the model sees it.
 
     thought: what the model reasoned before an answer; its template decides whether it sees that
-    again. images: its pictures in their order, for models that see.
+    again. images: its pictures in their order, for models that see. calls: of an answer, the tools
+    that it called after its text. call_id, tool: of a tool's result, the call that it belongs to
+    and the name of the tool.
     """
 
     role: Role
     content: str
     thought: str = ""
     images: tuple[TurnImage, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
+    call_id: str = ""
+    tool: str = ""
 
     def behind(self, text: str) -> Turn:
         """The turn with a text before its content."""

@@ -17,7 +17,7 @@ from app.api.ollama.models import KeepAlive, load_or_unload, rfc3339, seconds_of
 from app.api.openai.replies import reason_of
 from app.api.parameters import OllamaParameters, chosen_in
 from app.api.pictures import SentPicture, from_base64
-from app.api.prompt_input import RoleName, ToolCall, turn
+from app.api.prompt_input import RoleName, SentToolCall, turn
 from app.errors import ApiError
 from app.inference.completions import Completions
 from app.inference.protocol import Delta, Failed, Finished, Generate, SampledToken, TokenLogprob
@@ -130,7 +130,7 @@ class OllamaOptions(OllamaParameters):
 class OllamaMessage(msgspec.Struct):
     role: RoleName
     content: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: list[SentToolCall] | None = None
     thinking: str | None = None
     images: list[str] | None = None
 

@@ -14,7 +14,7 @@ from app.api import generation, http, pictures
 from app.api.openai.replies import CompletionResponse, reason_of
 from app.api.openai.schemas import Count, OpenAIRequest
 from app.api.pictures import SentPicture, from_url
-from app.api.prompt_input import RoleName, ToolCall, turn
+from app.api.prompt_input import RoleName, SentToolCall, turn
 from app.errors import ApiError
 from app.inference.protocol import Delta, Finished, Generate, SampledToken, TokenLogprob
 from app.models.model import Turn
@@ -40,7 +40,7 @@ class MessagePart(msgspec.Struct):
 class ChatMessage(msgspec.Struct):
     role: RoleName
     content: str | list[MessagePart] | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: list[SentToolCall] | None = None
     reasoning_content: str | None = None
 
 

@@ -32,6 +32,7 @@ from app.disk_reserve import Reserve
 from app.inference.engine_meter import EngineMeter
 from app.inference.kv_files import is_memory_only
 from app.inference.queue import Request
+from app.inference.tokenization import Tokenization
 from app.inference.worker_pool import WorkerPool
 from app.media.picture_files import HeldPictures, PictureFolder, PictureMemory
 from app.media.pictures import PictureDecoder
@@ -80,6 +81,7 @@ class Services:
         self.media = MediaService(settings, self.pool)
         self.media.listeners.append(self.hub.models_changed)
         self.decoder = PictureDecoder()
+        self.tokenization = Tokenization()
         self.held_pictures = HeldPictures()
         self.pictures = Pictures(db, PictureFolder(settings.data_dir / "pictures"))
         self.saved = self._chat_services(db, self.pictures, titles=settings.titles)

@@ -13,10 +13,11 @@ from quart import Blueprint, Response
 
 import app
 from app.api import http
+from app.api.anthropic.schemas import AnthropicErrorResponse
 from app.api.endpoints import ENDPOINTS, FIELD_DESCRIPTIONS, FILE, SSE, TAGS, Endpoint
 from app.api.ollama.generate import OllamaErrorResponse
 from app.api.openai.schemas import ErrorResponse
-from app.web.addresses import is_ollama_path, public_path, public_url
+from app.web.addresses import is_anthropic_path, is_ollama_path, public_path, public_url
 from app.web.render.frame import render_page
 
 # OpenAPI document, made from the shapes that requests are checked against.
@@ -39,6 +40,7 @@ _EVENT: dict[str, Any] = {
     "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
     "required": ["data"],
 }
+_ERRORS = (ErrorResponse, OllamaErrorResponse, AnthropicErrorResponse)
 _STREAMED: dict[str, dict[str, Any]] = {FILE: {"type": "object"}, SSE: _EVENT}
 
 
@@ -51,7 +53,7 @@ async def document() -> Response:
 def openapi() -> dict[str, Any]:
     """Build the whole document, which is the same for everybody."""
     shapes = [e.request for e in ENDPOINTS] + [e.response for e in ENDPOINTS]
-    shapes = [shape for shape in [*shapes, ErrorResponse, OllamaErrorResponse] if shape is not None]
+    shapes = [shape for shape in [*shapes, *_ERRORS] if shape is not None]
     _, schemas = msgspec.json.schema_components(shapes, ref_template=_REF)
     for schema in schemas.values():
         _register_errors(schema)
@@ -136,7 +138,7 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
         content["application/json"] = {"schema": ref(endpoint.response)}
     if endpoint.streams:
         content[endpoint.streams] = {"schema": _STREAMED.get(endpoint.streams, {"type": "string"})}
-    refused = OllamaErrorResponse if is_ollama_path(endpoint.path) else ErrorResponse
+    refused = _error_shape(endpoint.path)
     refusal = {
         "description": "Error, in a sentence.",
         "content": {"application/json": {"schema": ref(refused)}},
@@ -148,6 +150,12 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.streams == SSE and endpoint.response is None:
         responses["204"] = {"description": "Nothing follows."}
     return responses
+
+
+def _error_shape(path: str) -> type[msgspec.Struct]:
+    if is_anthropic_path(path):
+        return AnthropicErrorResponse
+    return OllamaErrorResponse if is_ollama_path(path) else ErrorResponse
 
 
 def ref(shape: Any) -> dict[str, str]:

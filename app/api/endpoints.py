@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from app.api.anthropic.schemas import MessageResponse, MessagesRequest, TokensCount
 from app.api.chats.chats import LISTS, ModelChoices, SearchResultList
 from app.api.chats.folders import FolderChange, FolderList, FolderObject, NewFolder
 from app.api.chats.library import (
@@ -58,7 +59,7 @@ from app.api.openai.speech import SpeechRequest
 from app.api.openai.text import CompletionRequest
 from app.api.openai.transcriptions import Transcription, TranscriptionRequest
 
-Tag = Literal["Chats", "OpenAI", "Ollama"]
+Tag = Literal["Chats", "OpenAI", "Anthropic", "Ollama"]
 FORM_DATA: Final = "multipart/form-data"
 SSE, NDJSON, FILE = "text/event-stream", "application/x-ndjson", "application/json"
 TAGS: Final[dict[Tag, str]] = {
@@ -66,6 +67,8 @@ TAGS: Final[dict[Tag, str]] = {
     " whether a program follows them or not.",
     "OpenAI": "For OpenAI clients: set their base URL to this server's address with /v1."
     " Nothing is stored.",
+    "Anthropic": "For Anthropic's clients: set their base URL to this server's address, and their"
+    " key to one of this server's. Nothing is stored.",
     "Ollama": "For Ollama clients: set their host to this server's address. Nothing is stored.",
 }
 
@@ -97,7 +100,8 @@ FIELD_DESCRIPTIONS: Final = {
     "reasoning_content": "What the model thought before that answer.",
     "chat_template_kwargs": "Options of other servers. Only enable_thinking (or thinking) counts:"
     " whether the model thinks before it answers.",
-    "echo": "Begin the answer with the prompt; with logprobs, include its log probabilities.",
+    "echo": "Begin the answer with the prompt; with logprobs, include its log probabilities;"
+    " with max_tokens 0, nothing else.",
     "best_of": "Generate this many answers and return the n with the most likely tokens.",
     "raw": "Use no chat template.",
     "keep_alive": "How long the model stays loaded when idle: such as 5m, or seconds; negative:"
@@ -392,6 +396,21 @@ ENDPOINTS: Final = (
         response=Transcription,
         takes=FORM_DATA,
         streams=SSE,
+    ),
+    Endpoint(
+        *("post", "/v1/messages", "Anthropic", "Answer a conversation"),
+        request=MessagesRequest,
+        response=MessageResponse,
+        streams=SSE,
+        notes="If the last message is the assistant's, it is continued. Thoughts are sent only when"
+        " `thinking` asks for them. Closing the connection stops the answer.",
+    ),
+    Endpoint(
+        *("post", "/v1/messages/count_tokens", "Anthropic", "Count the tokens of a conversation"),
+        request=MessagesRequest,
+        response=TokensCount,
+        notes="Exact where Wick has the model's tokenizer, else an estimate; a picture counts as"
+        " an estimate.",
     ),
     Endpoint(
         *("post", "/api/chat", "Ollama", "Answer a conversation"),

@@ -76,9 +76,15 @@ if TYPE_CHECKING:
 
     class OllamaParameters(_Parameters, kw_only=True): ...
 
+    class AnthropicParameters(_Parameters, kw_only=True): ...
+
+    class ResponsesParameters(_Parameters, kw_only=True): ...
+
     class SettingsParameters(_Parameters, kw_only=True): ...
 
 else:
     OpenAIParameters = struct_of("OpenAIParameters", "openai")
     OllamaParameters = struct_of("OllamaParameters", "ollama")
+    AnthropicParameters = struct_of("AnthropicParameters", "anthropic")
+    ResponsesParameters = struct_of("ResponsesParameters", "responses")
     SettingsParameters = struct_of("SettingsParameters", None)

@@ -250,6 +250,7 @@ class Finished:
     The opening of an answer that went on counts as prompt. context_length: tokens that the window
     of this request could hold; 0 when it never got one. embedding: of the prompt's last token, if
     it was asked for; so are ids. thought_tokens: those of completion_tokens that were no answer.
+    stop: the stop string that ended it, empty where another thing did, or nobody knows.
     """
 
     id: int
@@ -265,6 +266,7 @@ class Finished:
     embedding: tuple[float, ...] = ()
     ids: tuple[int, ...] = ()
     thought_tokens: int = 0
+    stop: str = ""
 
 
 @dataclass(frozen=True, slots=True)

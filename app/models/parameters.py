@@ -18,7 +18,14 @@ from app.models.text.thinking import EFFORTS, Effort
 THINKING: Final = ("think", "reasoning_effort", "max_thought_tokens")
 """Parameters that mean something to models that think."""
 Kind = Literal["number", "integer", "choice", "flag", "text", "texts"]
-Protocol = Literal["openai", "ollama"]
+Protocol = Literal["openai", "ollama", "anthropic", "responses"]
+_RENAMED: Final[Mapping[str, Mapping[str, str]]] = {
+    "anthropic": {"stop": "stop_sequences"},
+    "responses": {"max_tokens": "max_output_tokens"},
+}
+"""Protocols with the parameters of OpenAI's completions, but for these names;"""
+_NESTED: Final = "reasoning_effort"
+"""this one stands within another field there."""
 UNLIMITED: Final = 1 << 20
 """Tokens of an answer that only its window ends."""
 FLAGS: Final[Mapping[str, bool]] = {"on": True, "off": False}
@@ -106,8 +113,12 @@ class Parameter:
 
     def wire(self, protocol: Protocol) -> WireField | None:
         """Return the parameter in a protocol, with its name there; None when it has none."""
-        found = self.openai if protocol == "openai" else self.ollama
-        return None if found is None else replace(found, name=found.name or self.name)
+        found = self.ollama if protocol == "ollama" else self.openai
+        renamed = _RENAMED.get(protocol)
+        if found is None or (renamed is not None and self.name == _NESTED):
+            return None
+        name = (renamed or {}).get(self.name, found.name)
+        return replace(found, name=name or self.name)
 
 
 def parse_number(text: str, least: float, most: float, *, is_whole: bool = False) -> float | None:
@@ -308,7 +319,7 @@ class GenerationSettings:
         openai=WireField(
             limits={"ge": -1},
             decode=unlimited,
-            note="-1: as long as the context has room. 0 goes with echo alone.",
+            note="-1: as long as the context has room.",
         ),
         ollama=WireField(
             "num_predict",

@@ -141,6 +141,7 @@ class MatchedRule(QuartRule):
 OWN_API: Final = "/api/v1/"
 OPENAI: Final = "/v1/"
 OLLAMA: Final = "/api/"
+ANTHROPIC: Final = "/v1/messages"
 _ALIASES: Final = {
     "/chat/completions": "/v1/chat/completions",
     "/completions": "/v1/completions",
@@ -160,6 +161,10 @@ def is_api_path(path: str) -> bool:
 
 def is_ollama_path(path: str) -> bool:
     return path.startswith(OLLAMA) and not path.startswith(OWN_API)
+
+
+def is_anthropic_path(path: str) -> bool:
+    return path == ANTHROPIC or path.startswith(f"{ANTHROPIC}/")
 
 
 def is_by_program(headers: Headers) -> bool:

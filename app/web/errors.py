@@ -22,7 +22,7 @@ from app.errors import (
 )
 from app.inference.protocol import Failed
 from app.inference.queue import Interrupted
-from app.web.addresses import is_api_path, is_by_program, is_ollama_path
+from app.web.addresses import is_anthropic_path, is_api_path, is_by_program, is_ollama_path
 from app.web.bodies import format_size, max_body_bytes
 from app.web.context import server_context
 from app.web.render.frame import render_page
@@ -59,6 +59,13 @@ RETRY_SECONDS = 5
 _ADMIN_PATHS = {f"/api/{verb}" for verb in ("pull", "push", "create", "copy", "delete")}
 """What Ollama has, and Wick leaves to its page."""
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_ANTHROPIC_TYPES = {
+    404: "not_found_error",
+    413: "request_too_large",
+    500: "api_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
 _CODES: dict[type[WickError], str] = {
     ModelNotFound: "model_not_found",
     PromptTooLong: "context_length_exceeded",
@@ -117,6 +124,8 @@ def as_api_error(error: WickError) -> ApiError:
 def body(error: ApiError, path: str) -> dict[str, Any]:
     if is_ollama_path(path):
         return {"error": str(error)}
+    if is_anthropic_path(path):
+        return _anthropic_body(error)
     kind = _TYPES.get(error.status, "server_error" if error.status >= 500 else None)
     return {
         "error": {
@@ -126,6 +135,12 @@ def body(error: ApiError, path: str) -> dict[str, Any]:
             "code": error.code,
         }
     }
+
+
+def _anthropic_body(error: ApiError) -> dict[str, Any]:
+    kind = (_TYPES | _ANTHROPIC_TYPES).get(error.status)
+    kind = kind or ("api_error" if error.status >= 500 else "invalid_request_error")
+    return {"type": "error", "error": {"type": kind, "message": str(error)}, "request_id": None}
 
 
 def respond(error: ApiError, path: str) -> Response:

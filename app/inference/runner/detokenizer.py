@@ -28,6 +28,7 @@ class StopFilter:
         self._stops = tuple(stop for stop in stops if stop)
         self._pending = ""
         self.stopped = False
+        self.stop = ""
 
     def feed(self, text: str) -> str:
         """Add text and return what is certain now; nothing once `stopped`."""
@@ -36,11 +37,14 @@ class StopFilter:
         self._pending += text
         # The stop that is complete first wins, so that the cut between tokens plays no part.
         ends = [
-            (at + len(stop), at) for stop in self._stops if (at := self._pending.find(stop)) >= 0
+            (at + len(stop), at, stop)
+            for stop in self._stops
+            if (at := self._pending.find(stop)) >= 0
         ]
         if ends:
+            _, start, self.stop = min(ends)
             self.stopped = True
-            passed, self._pending = self._pending[: min(ends)[1]], ""
+            passed, self._pending = self._pending[:start], ""
             return passed
         keep = self._partial_stop()
         passed, self._pending = (
@@ -94,6 +98,11 @@ class Detokenizer:
     @property
     def stopped(self) -> bool:
         return self._filter.stopped
+
+    @property
+    def stop(self) -> str:
+        """The stop string that ended the answer; empty for none."""
+        return self._filter.stop
 
     @property
     def is_thinking(self) -> bool:

@@ -335,6 +335,7 @@ class RunningSequence:
             embedding=self._embedding,
             ids=self._tokens_alone() if self._request.tells_ids else (),
             thought_tokens=self._thought_tokens,
+            stop=self._text.stop,
         )
         return [*self._delta(rest, at_once=True), finished]
 

@@ -207,6 +207,8 @@ PEOPLE |= {
     ("GET", "/v1/models/<path:name>"): 200,
     ("POST", "/v1/chat/completions"): 404,  # no such model
     ("POST", "/v1/completions"): 404,
+    ("POST", "/v1/messages"): 404,
+    ("POST", "/v1/messages/count_tokens"): 404,
     ("POST", "/v1/embeddings"): 404,
     ("POST", "/v1/rerank"): 404,
     ("POST", "/v1/audio/speech"): 501,
@@ -299,7 +301,12 @@ PEOPLE |= {
 }
 PUBLIC[("GET", "/shared/<token>/files/<int:attachment_id>")] = (404, 404)
 PUBLIC[("GET", "/shared/<token>/files/<int:attachment_id>/thumbnail")] = (404, 404)
-BODY = {"text": "hello", "model": "unheard-of", "messages": [{"role": "user"}], "prompt": "hello"}
+BODY = {
+    "text": "hello",
+    "model": "unheard-of",
+    "messages": [{"role": "user", "content": "x"}],
+    "prompt": "hello",
+}
 BODY |= {"input": "hello"}
 BODIES: dict[Row, dict[str, Any]] = {
     ("PATCH", API_CHAT): {"title": "Another"},

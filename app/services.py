@@ -29,6 +29,7 @@ from app.conversations.titles import TitleMode
 from app.db.connection import Database
 from app.db.temporary import FIRST_ID, open_temporary_database
 from app.disk_reserve import Reserve
+from app.documents.reader import DocumentReader
 from app.inference.engine_meter import EngineMeter
 from app.inference.kv_files import is_memory_only
 from app.inference.queue import Request
@@ -82,6 +83,7 @@ class Services:
         self.media.listeners.append(self.hub.models_changed)
         self.decoder = PictureDecoder()
         self.tokenization = Tokenization()
+        self.reader = DocumentReader()
         self.held_pictures = HeldPictures()
         self.pictures = Pictures(db, PictureFolder(settings.data_dir / "pictures"))
         self.saved = self._chat_services(db, self.pictures, titles=settings.titles)
@@ -102,9 +104,9 @@ class Services:
     def _chat_services(
         self, db: Database, pictures: Pictures, titles: TitleMode, *, are_temporary: bool = False
     ) -> ChatServices:
-        shared = self.store, self.pulls, self.pool, self.hub, self.reserve, pictures, self.decoder
+        shared = self.store, self.pulls, self.pool, self.hub, self.reserve
         return ChatServices(
-            *(self.settings, db, *shared),
+            *(self.settings, db, *shared, pictures, self.decoder, self.reader),
             titles=titles,
             are_temporary=are_temporary,
             owner_db=self._db,

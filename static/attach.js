@@ -60,7 +60,7 @@ function write(text) {
   area.dispatchEvent(new Event("input", { bubbles: true }));
 }
 const ready = () => [...chips.querySelectorAll("[data-status=ready]")];
-const texts = () => ready().filter(({ dataset }) => dataset.kind === "text");
+const texts = () => ready().filter(({ dataset }) => dataset.kind !== "image");
 function changed() {
   field.value = ready().map((one) => one.dataset.attachment).join(" ");
   field.dispatchEvent(new Event("input", { bubbles: true })); // drafts.js keeps it

@@ -32,22 +32,42 @@ ALLOWED = {
     "db": {"errors", "config"},
     "inference": {"errors", "config", "models", "temp_folders"},
     "media": {"errors", "config", "inference", "models"},
+    "documents": {"errors", "config"},
     "bench": {"errors", "config", "inference", "models"},
     "tools": {"audit", "background", "errors", "config", "db", "models", "net", "temp_folders"},
     "accounts": {"audit", "errors", "config", "db"},
     "conversations": {
-        *("audit", "errors", "config", "background", "disk_reserve"),
+        *("audit", "errors", "config", "background", "disk_reserve", "documents"),
         *("inference", "db", "media", "models", "tools"),
     },
     "services": {
-        *("backup", "config", "disk_reserve", "conversations", "inference", "db", "media"),
+        *(
+            "backup",
+            "config",
+            "disk_reserve",
+            "documents",
+            "conversations",
+            "inference",
+            "db",
+            "media",
+        ),
         *("models", "tools"),
     },
     "web": {
         *("audit", "errors", "config", "accounts", "conversations", "inference", "db"),
-        *("markup", "media", "models", "net", "services", "tools"),
+        *("documents", "markup", "media", "models", "net", "services", "tools"),
     },
-    "api": {"errors", "web", "conversations", "inference", "db", "media", "models", "tools"},
+    "api": {
+        "documents",
+        "errors",
+        "web",
+        "conversations",
+        "inference",
+        "db",
+        "media",
+        "models",
+        "tools",
+    },
     "server": {"audit", "errors", "config", "accounts", "api", "web", "db"},
     "cli": {
         *("audit", "errors", "config", "datadir", "local_server", "net", "server", "accounts"),
@@ -163,8 +183,22 @@ def test_a_media_child_imports_only_its_protocol() -> None:
     assert wrong == []
 
 
+def test_a_child_that_reads_documents_imports_only_what_pages_are() -> None:
+    allowed = (
+        "app.documents.child",
+        *(f"app.documents.{name}" for name in ("kinds", "pages", "protocol")),
+    )
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in (APP / "documents/child").rglob("*.py")
+        for name in imports_of(path)
+        if name.startswith("app.") and not name.startswith(allowed)
+    ]
+    assert wrong == []
+
+
 def test_inference_and_db_know_nothing_of_the_web() -> None:
-    for room in ("inference", "db", "models", "media"):
+    for room in ("inference", "db", "models", "media", "documents"):
         for path in (APP / room).rglob("*.py"):
             assert not any(n.startswith(("quart", "hypercorn")) for n in imports_of(path)), path
 

@@ -1,7 +1,7 @@
 """Files that people give to a model: read when they come, and put before what is asked about them.
 
-Text and code are read as they are, pictures decoded in a process of their own. `kind` says what a
-file is: 'text' or 'image'.
+Text and code are read as they are, documents and pictures in a process of their own. `kind` says
+what a file is: 'text', 'document' or 'image'.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from app.conversations.settings import sanitize_text
 from app.db import attachments
 from app.db.attachments import Attachment, NewAttachment
 from app.db.connection import Database
+from app.documents.kinds import is_document
+from app.documents.reader import MAX_DOCUMENT_BYTES, Document, DocumentReader
 from app.errors import AttachmentNotFound, AttachmentRefused, InvalidMessage
 from app.inference.context_window import answer_reserve
 from app.media.picture_files import THUMBNAIL_TYPE
-from app.media.pictures import Picture, PictureDecoder, is_picture
+from app.media.pictures import MAX_PICTURE_BYTES, Picture, PictureDecoder, is_picture
 from app.models.model import Model
 from app.models.parameters import GenerationSettings
 from app.models.text.token_count import count_tokens
@@ -46,18 +48,19 @@ _CONTROL: Final = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _LANGUAGE: Final = re.compile(r"[A-Za-z0-9+#_-]{1,20}")
 MAX_ALT_CHARS: Final = 1000
 MAX_PICTURE_TEXT_CHARS: Final = 50_000
-_OFFICE_NAMES: Final = frozenset(
-    {"doc", "docx", "ppt", "pptx", "xls", "xlsx", "odt", "ods", "odp", "rtf", "epub", "pages"}
-)
+MAX_NOTE_CHARS: Final = 200
 
 
 class Attachments:
     """Saves, finds and removes a user's files."""
 
-    def __init__(self, db: Database, pictures: Pictures, decoder: PictureDecoder) -> None:
+    def __init__(
+        self, db: Database, pictures: Pictures, decoder: PictureDecoder, reader: DocumentReader
+    ) -> None:
         self._db = db
         self._pictures = pictures
         self._decoder = decoder
+        self._reader = reader
         self._counting = asyncio.Lock()
 
     async def add(self, user_id: int, name: str, data: bytes) -> Attachment:
@@ -66,6 +69,9 @@ class Attachments:
         if is_picture(name, data):
             found = [await self._decoder.decode(file_name(name, "picture"), data)]
             file = picture_attachment(file_name(name, "picture"), found[0])
+        elif is_document(name, data):
+            name = file_name(name, "document")
+            file = document_attachment(name, await self._reader.read(name, data), data)
         else:
             file = await asyncio.to_thread(read_file, name, data)
         now = time.time()
@@ -95,9 +101,9 @@ class Attachments:
         not its tokenizer."""
         if model is None:
             return [replace(file, counted_by="") for file in files]
-        unknown = [file.id for file in files if file.kind == "text" and not _is_of(file, model)]
+        unknown = [file.id for file in files if not (file.is_picture or _is_of(file, model))]
         counts = await self._count(user_id, unknown, model) if unknown else {}
-        known = [file for file in files if file.kind != "text" or _is_of(file, model)]
+        known = [file for file in files if file.is_picture or _is_of(file, model)]
         now = {file.id: file for file in known}
         now |= {
             file.id: replace(file, tokens=counts[file.id], counted_by=model.name)
@@ -211,12 +217,18 @@ async def check_unsent(db: Database, user_id: int, ids: Sequence[int]) -> None:
         )
 
 
+def max_bytes(name: str) -> int:
+    """The most bytes that a file of this name may have."""
+    if is_picture(name, b""):
+        return MAX_PICTURE_BYTES
+    return MAX_DOCUMENT_BYTES if is_document(name, b"") else MAX_FILE_BYTES
+
+
 def read_file(name: str, data: bytes) -> NewAttachment:
     """Read a file that is text. Raises AttachmentRefused for what is none, or too large."""
     name = file_name(name)
     if len(data) > MAX_FILE_BYTES:
         raise AttachmentRefused(f"{name} is too large: the limit is {MAX_FILE_BYTES >> 20} MB.")
-    _refuse_known(name, data)
     text = _decoded(data)
     if text is None:
         raise AttachmentRefused(f"{name} is not a text file, so the model can't read it.")
@@ -225,10 +237,27 @@ def read_file(name: str, data: bytes) -> NewAttachment:
     return _text_attachment(name, text, data)
 
 
-def imported_text(name: str, text: str) -> NewAttachment:
-    """A file of which an export has kept name and text."""
-    data = text.encode()
-    return _text_attachment(name, text, data)
+def document_attachment(name: str, document: Document, data: bytes) -> NewAttachment:
+    return NewAttachment(
+        name=name,
+        kind="document",
+        media_type=document.media_type,
+        size=len(data),
+        digest=hashlib.sha256(data).hexdigest(),
+        text=document.text,
+        tokens=estimate_tokens(document.text),
+        pages=document.pages,
+        note=document.note,
+    )
+
+
+def imported_text(name: str, text: str, about: Mapping[str, Any]) -> NewAttachment:
+    """A file of which an export has kept name and text, and of a document also what it was."""
+    file = _text_attachment(name, text, text.encode())
+    if not (media_type := about.get("media_type")):
+        return file
+    kept = {"pages": about["pages"], "note": about["note"][:MAX_NOTE_CHARS]}
+    return replace(file, kind="document", media_type=media_type, **kept)
 
 
 def imported_picture(name: str, data: bytes, about: Mapping[str, Any]) -> NewAttachment:
@@ -267,18 +296,6 @@ def file_name(name: str, spare: str = "file.txt") -> str:
     return name or spare
 
 
-def _refuse_known(name: str, data: bytes) -> None:
-    ending = PurePosixPath(name).suffix.lower().removeprefix(".")
-    if data.startswith(b"%PDF-"):
-        raise AttachmentRefused(
-            f"PDF files aren't supported yet. Copy the text you need from {name}."
-        )
-    if ending in _OFFICE_NAMES:
-        raise AttachmentRefused(
-            f"Office files aren't supported yet. Copy the text you need from {name}."
-        )
-
-
 def _decoded(data: bytes) -> str | None:
     """The text of a file in UTF-8, UTF-16 or Windows-1252; None for what is no text."""
     encodings = [code for bom, code in _BOMS.items() if data.startswith(bom)]
@@ -304,6 +321,9 @@ def with_files(text: str, files: Sequence[Attachment], texts: Mapping[int, str])
 
 
 def _as_text(file: Attachment, text: str) -> str:
+    if file.is_document:
+        note = f"\n{file.note}" if file.note else ""
+        return f"{file.name}:{note}\n{fenced(text, '')}"
     return picture_block(file, text) if file.is_picture else as_block(file.name, text)
 
 

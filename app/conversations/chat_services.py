@@ -13,6 +13,7 @@ from app.conversations.pictures import Pictures
 from app.conversations.titles import TitleMode
 from app.db.connection import Database
 from app.disk_reserve import Reserve
+from app.documents.reader import DocumentReader
 from app.inference.worker_pool import WorkerPool
 from app.media.pictures import PictureDecoder
 from app.models.install.pulls import PullManager
@@ -38,6 +39,7 @@ class ChatServices:
         reserve: Reserve,
         pictures: Pictures,
         decoder: PictureDecoder,
+        reader: DocumentReader,
         *,
         titles: TitleMode,
         owner_db: Database,
@@ -59,5 +61,5 @@ class ChatServices:
         self.chats = ChatService(db, hub, self.answers, are_temporary=are_temporary)
         self.branches = Branches(db, hub, self.answers)
         self.pictures = pictures
-        self.attachments = Attachments(db, pictures, decoder)
+        self.attachments = Attachments(db, pictures, decoder, reader)
         self.copies = ChatCopies(db, hub, are_temporary=are_temporary)

@@ -73,6 +73,7 @@ def _files(message: Message, texts: Mapping[int, str], data: Mapping[int, bytes]
     files = [
         {"name": file.name, "kind": file.kind, "text": texts.get(file.id, "")}
         | (_picture_record(file, data.get(file.id, b"")) if file.is_picture else {})
+        | (_document_record(file) if file.is_document else {})
         for file in message.attachments
     ]
     return {"attachments": files} if files else {}
@@ -82,6 +83,10 @@ def _picture_record(file: Attachment, data: bytes) -> dict[str, Any]:
     encoded = base64.b64encode(data).decode()
     about = {"alt": file.alt, "gives_text": file.gives_text}
     return {"media_type": file.media_type, **about, "data": encoded}
+
+
+def _document_record(file: Attachment) -> dict[str, Any]:
+    return {"media_type": file.media_type, "pages": file.pages, "note": file.note}
 
 
 def _encoded(values: dict[str, Any]) -> bytes:

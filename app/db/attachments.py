@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 MAX_UNSENT: Final = 40
 """Files of a user that belong to no message yet; older ones are deleted."""
 _SHOWN: Final = (
-    "id, name, kind, media_type, size, tokens, counted_by, digest, width, height, alt, gives_text"
+    "id, name, kind, media_type, size, tokens, counted_by, digest, width, height, alt, gives_text,"
+    " pages, note"
 )
 _COPIED: Final = (
     "user_id, place, name, kind, media_type, size, digest, text, tokens, counted_by, width, height,"
-    " alt, gives_text"
+    " alt, gives_text, pages, note"
 )
 
 
@@ -32,7 +33,8 @@ class Attachment:
     the model whose tokenizer counted them, empty for an estimate; digest: SHA-256 of its bytes.
 
     Of a picture: width, height: pixels; alt: what it shows; gives_text: whether a model that sees
-    no pictures is given the text in it.
+    no pictures is given the text in it. Of a document: pages: how many, 0 when nobody knows; note:
+    what of it is not in its text.
     """
 
     id: int
@@ -47,16 +49,22 @@ class Attachment:
     height: int = 0
     alt: str = ""
     gives_text: bool = True
+    pages: int = 0
+    note: str = ""
 
     @property
     def is_picture(self) -> bool:
         return self.kind == "image"
 
+    @property
+    def is_document(self) -> bool:
+        return self.kind == "document"
+
 
 @dataclass(frozen=True, slots=True)
 class NewAttachment:
     """A file that is to be saved. text: what a model is given; digest: SHA-256 of its bytes; of a
-    picture the rest, as in `Attachment`."""
+    picture or document the rest, as in `Attachment`."""
 
     name: str
     kind: str
@@ -69,6 +77,8 @@ class NewAttachment:
     height: int = 0
     alt: str = ""
     gives_text: bool = True
+    pages: int = 0
+    note: str = ""
 
 
 def _shown(row: sqlite3.Row) -> Attachment:
@@ -79,9 +89,9 @@ def _shown(row: sqlite3.Row) -> Attachment:
 _ADD = """
 INSERT INTO attachments
     (user_id, message_id, place, name, kind, media_type, size, digest, text, tokens, created_at,
-     width, height, alt, gives_text)
+     width, height, alt, gives_text, pages, note)
 VALUES (:user, :message, :place, :name, :kind, :media_type, :size, :digest, :text, :tokens, :now,
-    :width, :height, :alt, :gives_text)
+    :width, :height, :alt, :gives_text, :pages, :note)
 """
 
 

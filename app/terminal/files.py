@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from app.conversations.attachments import MAX_FILE_BYTES, MAX_FILES
+from app.conversations.attachments import MAX_FILES, max_bytes
 from app.errors import InvalidMessage
 
 STANDARD_INPUT: Final = "-"
@@ -63,9 +63,10 @@ def read_file(name: str) -> LocalFile:
 
 
 def _read(name: str, place: str, file: BinaryIO) -> LocalFile:
-    data = file.read(MAX_FILE_BYTES + 1)
-    if len(data) > MAX_FILE_BYTES:
-        raise InvalidMessage(f"{place} is too large: the limit is {MAX_FILE_BYTES >> 20} MB.")
+    limit = max_bytes(name)
+    data = file.read(limit + 1)
+    if len(data) > limit:
+        raise InvalidMessage(f"{place} is too large: the limit is {limit >> 20} MB.")
     return LocalFile(name, data)
 
 

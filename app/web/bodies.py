@@ -22,6 +22,7 @@ from quart.wrappers.response import DataBody, FileBody
 from werkzeug.exceptions import RequestTimeout
 
 from app.conversations.imports.reader import MAX_FILE_BYTES
+from app.documents.reader import MAX_DOCUMENT_BYTES
 from app.errors import DiskFull
 from app.media.audio import MAX_AUDIO_BYTES, MAX_DICTATION_BYTES
 from app.media.pictures import MAX_PICTURE_BYTES
@@ -33,7 +34,7 @@ MIB: Final = 1 << 20
 IMPORT_PATH: Final = "/exchange/import"
 UPLOAD_PREFIX: Final = "/models/upload/"
 DEFAULT_BYTES: Final = MIB
-ATTACHMENT_BYTES: Final = MAX_PICTURE_BYTES + 1
+ATTACHMENT_BYTES: Final = max(MAX_PICTURE_BYTES, MAX_DOCUMENT_BYTES) + 1
 """One more than a file may have, so that one that is too large is told by its name."""
 _BY_PATH: Final = {
     "/v1/chat/completions": 8 * MIB,

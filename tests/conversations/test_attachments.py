@@ -14,12 +14,14 @@ from app.conversations.attachments import (
     MAX_FILE_BYTES,
     as_block,
     estimate_tokens,
+    imported_text,
     read_file,
 )
 from app.conversations.chat_copies import ChatCopies
 from app.conversations.chats import Trash
 from app.conversations.exports import Exports
 from app.conversations.history import to_turns
+from app.conversations.imports import formats
 from app.conversations.imports.imports import Imports
 from app.conversations.search import ChatSearch
 from app.db import attachments as db_attachments
@@ -29,6 +31,7 @@ from app.db.search import SearchQuery, words_of
 from app.errors import AttachmentNotFound, AttachmentRefused, InvalidMessage
 from app.inference.protocol import Delta, Generate
 from tests.conversations.services import CHAT, ScriptedServices, finished
+from tests.documents.test_reader import FILES
 from tests.patience import until
 
 
@@ -45,8 +48,6 @@ def test_text_in_any_usual_encoding_is_read() -> None:
         ("a.txt", b"half\0text", "not a text file"),
         ("a.txt", b"\xff\xfe\x00\xd8", "not a text file"),
         ("a.txt", b" \n", "is empty"),
-        ("b.pdf", b"%PDF-1.7 ...", "PDF files aren't supported yet"),
-        ("d.docx", b"PK\x03\x04", "Office files aren't supported yet"),
         ("e.txt", b"x" * (MAX_FILE_BYTES + 1), "too large: the limit is 1 MB"),
     ],
 )
@@ -221,3 +222,34 @@ async def test_a_chat_that_branches_off_takes_the_files_along(
     (kept,) = (await services.path(copy))[0].attachments
     assert kept.id != file
     assert await services.attachments.text(1, kept.id) == "x = 1\n"
+
+
+async def test_a_document_is_read_and_goes_with_its_pages(services: ScriptedServices) -> None:
+    file = await services.attachments.add(1, "report.pdf", (FILES / "report.pdf").read_bytes())
+    assert (file.kind, file.media_type, file.pages) == ("document", "application/pdf", 3)
+    await services.answers.submit(replace(services.prompt("How many?"), attachments=(file.id,)))
+    await until(lambda: bool(services.runner.sent))
+    (sent, *_) = services.runner.sent
+    assert isinstance(sent, Generate)
+    assert sent.turns[-1].content.startswith("report.pdf:\n```\n[Page 1]\nThe lighthouse of Köln")
+    chat = await services.chats.get(1, CHAT)
+    assert chat is not None
+    whole = b"".join([piece async for piece in Exports(services.db).json(chat)])
+    await services.chats.delete(1, CHAT)
+    await Trash(services.db, services.pool, services.hub).remove(1, CHAT)
+    await Imports(services.db, services.hub).import_file(1, io.BytesIO(whole))
+    (kept,) = (await services.path())[0].attachments
+    assert (kept.kind, kept.media_type, kept.pages) == ("document", "application/pdf", 3)
+
+
+async def test_an_import_believes_no_type_that_no_document_has(services: ScriptedServices) -> None:
+    about = {
+        "kind": "document",
+        "name": "a.pdf",
+        "text": "x",
+        "media_type": "text/evil",
+        "pages": -1,
+    }
+    (file,) = formats._files([about])
+    assert (file["media_type"], file["pages"]) == ("", 0)
+    assert imported_text("a.pdf", "x", file).kind == "text"

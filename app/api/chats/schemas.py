@@ -60,10 +60,12 @@ class ChatObject(msgspec.Struct, kw_only=True):
 
 
 class FileObject(msgspec.Struct, kw_only=True):
-    """A file for a message. size: bytes; tokens: how many a model is given of it; counted_by: the
-    model whose tokenizer counted them, null for an estimate; kind: `text` or `image`. Of a picture
-    also width, height: pixels, alt: what it shows, gives_text: whether a model that sees no
-    pictures is given the text in it."""
+    """A file for a message. kind: `text`, `document` or `image`; size: bytes; tokens: how many a
+    model is given of it; counted_by: the model whose tokenizer counted them, null for an estimate.
+
+    Of a picture also width, height: pixels, alt: what it shows, gives_text: whether a model that
+    sees no pictures is given the text in it. Of a document also pages: how many it has, 0 when
+    nobody knows, note: what of it is not in its text."""
 
     id: int
     name: str
@@ -76,6 +78,8 @@ class FileObject(msgspec.Struct, kw_only=True):
     height: int = 0
     alt: str = ""
     gives_text: bool = True
+    pages: int = 0
+    note: str = ""
     object: Literal["file"] = "file"
 
 

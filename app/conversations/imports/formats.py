@@ -34,6 +34,8 @@ from app.conversations.imports.chat import (
 )
 from app.conversations.settings import MAX_ABOUT_CHARS, sanitize_text
 from app.db.messages import COLUMNS, MAX_TEXT_CHARS, MessageColumn
+from app.documents.kinds import MEDIA_TYPES
+from app.documents.protocol import MAX_PAGES
 from app.errors import InvalidMessage
 
 log = logging.getLogger(__name__)
@@ -148,11 +150,24 @@ def _files(value: Any) -> list[Json]:
 def _file(file: Json) -> Json:
     found = {"name": text_in(file.get("name")), "text": text_in(file.get("text"))}
     found["text"] = found["text"][:MAX_MESSAGE_CHARS]
+    if file.get("kind") == "document":
+        return found | _document(file)
     if file.get("kind") != "image":
         return found
     about = {"alt": text_in(file.get("alt")), "gives_text": file.get("gives_text") is not False}
     data = file.get("data")
     return found | about | {"data": data if isinstance(data, str) else ""}
+
+
+def _document(file: Json) -> Json:
+    """Read what an export says of a document; without a type it is plain text."""
+    media_type = text_in(file.get("media_type"))
+    pages = number_of(file.get("pages")) or 0
+    return {
+        "media_type": media_type if media_type in MEDIA_TYPES.values() else "",
+        "pages": int(pages) if 0 <= pages <= MAX_PAGES else 0,
+        "note": text_in(file.get("note")),
+    }
 
 
 def _ending(value: Any) -> FinalStatus:

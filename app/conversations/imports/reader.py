@@ -271,7 +271,7 @@ def _files(node: ImportedMessage) -> tuple[str | None, dict[str, bytes]]:
     files, pictures = list[NewAttachment](), dict[str, bytes]()
     for file in node.attachments:
         if "data" not in file:
-            files.append(imported_text(file["name"], file["text"]))
+            files.append(imported_text(file["name"], file["text"], file))
         elif data := _picture(file["data"]):
             found = imported_picture(file["name"], data, file)
             files.append(found)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from quart import Blueprint, Response, request
 
-from app.conversations.attachments import MAX_FILE_BYTES, Attachments, PromptLimit
+from app.conversations.attachments import Attachments, PromptLimit, max_bytes
 from app.db.attachments import MAX_UNSENT, Attachment
 from app.errors import (
     AttachmentNotFound,
@@ -21,7 +21,7 @@ from app.errors import (
     ModelError,
 )
 from app.media.picture_files import ENDINGS, THUMBNAIL_TYPE
-from app.media.pictures import MAX_PICTURE_BYTES, is_picture
+from app.media.pictures import MAX_PICTURE_BYTES
 from app.models.model import Model
 from app.web.context import server_context
 from app.web.security.identity import current_user
@@ -37,7 +37,7 @@ async def take_file(*, temporary: bool = False) -> Attachment:
     context = server_context()
     where = context.temporary.services.attachments if temporary else context.attachments
     name = request.args.get("name", "file.txt")[:1000]
-    limit = MAX_PICTURE_BYTES if is_picture(name, b"") else MAX_FILE_BYTES
+    limit = max_bytes(name)
     if (request.content_length or 0) > max(limit, MAX_PICTURE_BYTES):
         raise AttachmentRefused(f"{name} is too large: the limit is {limit >> 20} MB.")
     data: bytes = await request.get_data(as_text=False)  # type: ignore[assignment]
@@ -139,7 +139,7 @@ async def view(attachment_id: int) -> str:
     text = await attachments.text(user_id, attachment_id)
     if file.is_picture:
         return context.fragments.render("_viewer.html", file=file, text=text)
-    return context.fragments.render("_attachment_text.html", id=attachment_id, text=text)
+    return context.fragments.render("_attachment_text.html", file=file, text=text)
 
 
 async def thumbnail_response(user_id: int, attachment_id: int) -> Response:
@@ -211,7 +211,9 @@ async def file_response(user_id: int, attachment_id: int, *, is_download: bool =
 
 
 def _saved_name(file: Attachment) -> str:
-    """Return a name whose ending is that of what Wick has made of a picture."""
+    """Return a name whose ending is that of what Wick has made of a picture or document."""
+    if file.is_document:
+        return f"{file.name}.md"
     if not file.is_picture:
         return file.name
     return PurePosixPath(file.name).with_suffix(ENDINGS[file.media_type]).name

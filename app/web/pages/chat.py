@@ -10,12 +10,12 @@ from typing import Final
 from quart import Blueprint, Response, request
 
 from app.conversations.answer_state import MessageRef
-from app.conversations.attachments import MAX_FILE_BYTES
 from app.conversations.chats import new_chat_id
 from app.conversations.personas import starters_of
 from app.db.chats import Chat, Cursor
 from app.db.folders import Folder
 from app.db.personas import Persona
+from app.documents.reader import MAX_DOCUMENT_BYTES
 from app.errors import ChatError, ChatNotFound
 from app.inference.kv_files import is_memory_only
 from app.media.pictures import MAX_PICTURE_BYTES
@@ -275,7 +275,7 @@ async def _page(
         is_temporary=is_memory_only(chat_id),
         version=version,
         client_id=secrets.token_hex(16),
-        largest_file=MAX_FILE_BYTES,
+        largest_file=MAX_DOCUMENT_BYTES,
         largest_picture=MAX_PICTURE_BYTES,
         has_ocr=context.media.can_recognize,
         first=seen.first or "",

@@ -16,6 +16,7 @@ from app.conversations.attachments import PromptLimit
 from app.conversations.branches import can_continue
 from app.conversations.history import ContextUsage
 from app.db.attachments import Attachment
+from app.documents.kinds import count_pages
 from app.inference.kv_files import is_memory_only
 from app.models.catalogue import CatalogueEntry
 from app.models.found import FoundModel
@@ -54,6 +55,7 @@ def _templates(templates: Path, static: Path, base: str) -> tuple[Assets, jinja2
         "is_memory_only": is_memory_only,
         "key": element_key,
         "size": format_bytes,
+        "pages": count_pages,
         "capitalised": lambda text: text[:1].upper() + text[1:],
     }
     return assets, environment

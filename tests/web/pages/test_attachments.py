@@ -67,7 +67,7 @@ async def test_a_file_becomes_a_chip_that_can_be_read_and_removed(app: Quart) ->
 @pytest.mark.parametrize(
     ("name", "data", "status", "why"),
     [
-        ("a.pdf", b"%PDF-1.7", 415, "PDF files aren't supported yet."),
+        ("a.pdf", b"%PDF-1.7", 415, "a.pdf is damaged, or not what its name says."),
         ("a.png", b"\x89PNG\r\n", 415, "a.png is damaged, or not a picture"),
         ("a.bin", bytes(range(256)), 415, "a.bin is not a text file, so the model can't read it."),
         ("big.txt", b"x" * (MAX_FILE_BYTES + 1), 415, "big.txt is too large: the limit is 1 MB."),
@@ -181,7 +181,7 @@ async def test_programs_upload_read_and_delete_files(app: Quart) -> None:
     assert await text_of(await anna.ask("GET", f"{path}/content")) == "x = 1\n"
     refused = await anna.ask("POST", "/api/v1/files?name=a.pdf", data=b"%PDF-1.4")
     assert refused.status_code == 415
-    assert "PDF" in json.loads(await text_of(refused))["error"]["message"]
+    assert "a.pdf is damaged" in json.loads(await text_of(refused))["error"]["message"]
     assert (await anna.ask("DELETE", path)).status_code == 204
     assert (await anna.ask("GET", path)).status_code == 404
 

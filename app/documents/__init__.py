@@ -1,0 +1,1 @@
+"""Documents that people bring: their text, by pages."""

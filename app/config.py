@@ -188,6 +188,15 @@ def _in_file(path: Path) -> dict[str, str]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def wick_environment(
+    environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")
+) -> dict[str, str]:
+    """Read all variables of Wick as they were given, keys for other servers included."""
+    given = _in_file(dotenv) if dotenv else {}
+    given |= os.environ if environ is None else environ
+    return {name: value for name, value in given.items() if name.startswith(PREFIX) and value}
+
+
 def other_programs_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Read the variables that say where other programs keep their models."""
     given = os.environ if environ is None else environ

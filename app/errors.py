@@ -55,6 +55,7 @@ WickError
 │   ├── DataFolderInUse    another process owns the folder with the chats
 │   ├── SearchTooLong      the search exceeded its time limit
 │   └── DiskFull           there is no room left to write
+├── ServiceError           the machine's service manager refused, or is not there
 ├── ApiError               an invalid API request
 └── PeerError              the server gave the terminal an unexpected answer
 """
@@ -342,6 +343,10 @@ class SearchTooLong(StoreError):
 
 class DiskFull(StoreError):
     status = 507
+
+
+class ServiceError(WickError):
+    pass
 
 
 class ApiError(WickError):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pkgutil import resolve_name
-from typing import Final
+from typing import Any, Final
 
 import app
 from app.config import load_settings
@@ -21,7 +21,9 @@ COMMANDS: Final = {
     "transcribe": ("app.cli.transcribe:add_parser", "write down what is said in a recording"),
     "backup": ("app.cli.backup:add_backup_parser", "back up chats, files and settings"),
     "restore": ("app.cli.backup:add_restore_parser", "restore a backup into an empty folder"),
+    "service": ("app.cli.service:add_parser", "start Wick with this machine"),
     "doctor": ("app.cli.doctor:add_parser", "check data, models and engines"),
+    "completion": ("app.cli.completion:add_parser", "print the completion of a shell"),
     "bench": ("app.cli.bench:add_parser", "measure how fast a model runs here"),
 }
 """The function that adds its parser, and what it is for. Only the wanted module is imported."""
@@ -31,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. 0: done; 1: it failed, and a line says why; 2: it could not begin, for wrong
     usage, a wrong setting or a data folder that is not usable."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    parsed = _parser(words).parse_args(words)
+    wanted = next((word for word in words if not word.startswith("-")), "")
+    parsed = build_parser({wanted}).parse_args(words)
     try:
         code: int = parsed.func(parsed, load_settings())
     except (ConfigError, StoreUnusable) as error:
@@ -54,15 +57,23 @@ def _fail(sentence: str, code: int) -> int:
     return code
 
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    """Build the parser: the wanted command whole, of the others the name."""
+class _Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
+    """Commands with what the list says of each."""
+
+    def add_parser(self, name: str, **options: Any) -> Any:
+        return super().add_parser(name, help=COMMANDS[name][1], **options)
+
+
+def build_parser(wanted: Collection[str]) -> argparse.ArgumentParser:
+    """Build the parser: the wanted commands whole, of the others the name."""
     parser = argparse.ArgumentParser(prog="wick", description=app.__doc__)
     parser.add_argument("--version", action="version", version=f"wick {app.__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    wanted = next((word for word in words if not word.startswith("-")), "")
-    for name, (add_parser, about) in COMMANDS.items():
-        if name == wanted:
+    commands = parser.add_subparsers(
+        title="commands", required=True, metavar="COMMAND", action=_Commands
+    )
+    for name, (add_parser, _) in COMMANDS.items():
+        if name in wanted:
             resolve_name(add_parser)(commands)
         else:
-            commands.add_parser(name, help=about)
+            commands.add_parser(name)
     return parser

@@ -19,7 +19,6 @@ from app.config import Settings
 def add_backup_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "backup",
-        help="back up chats, files, users and settings into one file",
         description="Back up chats, files, users and settings into one file, also while Wick runs."
         " Models and KV snapshots are left out. The file is not encrypted: whoever has it can read"
         " everything.",
@@ -34,7 +33,6 @@ def add_backup_parser(commands: argparse._SubParsersAction[argparse.ArgumentPars
 def add_restore_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "restore",
-        help="restore a backup into an empty data folder",
         description="Restore a backup into an empty data folder (WICK_DATA_DIR). A backup of an"
         " earlier version is brought up to date at the next start.",
     )

@@ -29,7 +29,6 @@ SIGNS: Final[dict[Level, tuple[str, str]]] = {
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "doctor",
-        help="check data, models and engines",
         description="Check the data folder, database, search, files, models, engines, port and"
         " backups, while Wick runs or not. Without --fix nothing is changed. Exit code 1: there is"
         " a fault.",

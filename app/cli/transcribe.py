@@ -34,7 +34,6 @@ WINDOW_SECONDS = 600.0
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "transcribe",
-        help="write down what is said in a recording",
         description="Write down what is said in a recording: WAV, FLAC, OGG, MP3 or AIFF; others"
         " where ffmpeg is installed.",
     )

@@ -1,0 +1,1 @@
+"""Wick as a service that starts with the machine."""

@@ -84,7 +84,8 @@ def test_the_commands_work_from_anywhere(wick: Path, tmp_path: Path) -> None:
     assert str(wick) in run(wick, tmp_path, "service", "install", "--user", "--print")
 
 
-def test_the_page_comes_with_its_assets(served: str) -> None:
+def test_the_page_comes_with_its_assets(wick: Path, tmp_path: Path, served: str) -> None:
+    assert served in run(wick, tmp_path, "health")
     page = httpx.get(served + "/").raise_for_status().text
     quoted = sorted(set(page.split('"')))
     found = [part for part in quoted if part.startswith("/static/") and "." in part]
@@ -92,3 +93,19 @@ def test_the_page_comes_with_its_assets(served: str) -> None:
     assert any(".css" in part for part in found)
     for part in found:
         assert httpx.get(served + part).raise_for_status().content
+
+
+def test_nothing_that_answers_is_no_health(wick: Path, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            (wick, "health"),
+            cwd=tmp_path,
+            env=environment(tmp_path) | {"WICK_PORT": port},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"Nothing answers at http://127.0.0.1:{port}" in done.stderr

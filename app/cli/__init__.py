@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "backup": ("app.cli.backup:add_backup_parser", "back up chats, files and settings"),
     "restore": ("app.cli.backup:add_restore_parser", "restore a backup into an empty folder"),
     "service": ("app.cli.service:add_parser", "start Wick with this machine"),
+    "health": ("app.cli.health:add_parser", "tell whether the server answers"),
     "doctor": ("app.cli.doctor:add_parser", "check data, models and engines"),
     "completion": ("app.cli.completion:add_parser", "print the completion of a shell"),
     "bench": ("app.cli.bench:add_parser", "measure how fast a model runs here"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -10,6 +11,7 @@ from msgspec import Meta
 
 from app.errors import ApiError
 from app.models.model import Role, Turn, join_turns
+from app.models.text.tools import ToolCall
 
 # Messages, in whichever role, as turns.
 
@@ -19,11 +21,10 @@ ROLES: Final[Mapping[str, Role]] = {
     "developer": "system",
     "user": "user",
     "assistant": "assistant",
-    "tool": "user",
-    "function": "user",
+    "tool": "tool",
+    "function": "tool",
 }
 RoleName = Annotated[str, Meta(extra_json_schema={"enum": list(ROLES)})]
-_TOOLS: Final = frozenset({"tool", "function"})
 
 
 class CalledFunction(msgspec.Struct):
@@ -34,35 +35,64 @@ class CalledFunction(msgspec.Struct):
 
 
 class SentToolCall(msgspec.Struct):
+    """A call of an earlier answer. id: what its result refers to."""
+
     function: CalledFunction
+    id: str | None = None
 
 
 def turn(role: str, text: str, calls: Sequence[SentToolCall] = (), param: str = "messages") -> Turn:
-    """Make a turn, with calls and results of tools in its text, as most models were trained on.
-
-    Raises ApiError.
-    """
+    """Make a turn, with the calls of an answer. Raises ApiError."""
     if role not in ROLES:
         known = ", ".join(ROLES)
         raise ApiError(f"Unknown role “{role}”. Use one of: {known}.", param=param)
-    if role in _TOOLS:
-        text = f"<tool_response>\n{text}\n</tool_response>"
-    parts = [text] if text else []
-    return Turn(ROLES[role], "\n".join([*parts, *map(_called, calls)]))
+    if calls and ROLES[role] != "assistant":
+        raise ApiError("Only the assistant's messages may have tool calls.", param=param)
+    return Turn(ROLES[role], text, calls=tuple(map(_called, calls)))
 
 
-def _called(call: SentToolCall) -> str:
-    name, arguments = call.function.name, call.function.arguments
+def _called(call: SentToolCall) -> ToolCall:
+    arguments = call.function.arguments
     if not isinstance(arguments, str):
         arguments = msgspec.json.encode(arguments or {}).decode()
-    quoted = msgspec.json.encode(name).decode()
-    return f'<tool_call>\n{{"name": {quoted}, "arguments": {arguments or "{}"}}}\n</tool_call>'
+    return ToolCall(call.id or "", call.function.name, arguments)
+
+
+def match_results(turns: Sequence[Turn]) -> tuple[Turn, ...]:
+    """Give every result the id and the name of its call, and every call an id: not all programs
+    send them, but templates may want them."""
+    made: list[Turn] = []
+    waiting: list[ToolCall] = []
+    for number, one in enumerate(turns):
+        if one.calls:
+            waiting = [
+                call if call.id else replace(call, id=f"call{number:03}{place:02}")
+                for place, call in enumerate(one.calls)
+            ]
+            made.append(replace(one, calls=tuple(waiting)))
+        elif one.role == "tool" and (call := _call_of(one, waiting)) is not None:
+            waiting = [other for other in waiting if other is not call]
+            made.append(replace(one, call_id=call.id, tool=call.name))
+        else:
+            made.append(one)
+    return tuple(made)
+
+
+def _call_of(result: Turn, waiting: Sequence[ToolCall]) -> ToolCall | None:
+    """The call that a result belongs to: by its id, else by its name, else the next one."""
+    if result.call_id:
+        return next((call for call in waiting if call.id == result.call_id), None)
+    named = (call for call in waiting if call.name == result.tool)
+    return next(named, next(iter(waiting), None))
 
 
 def split_opening(turns: Sequence[Turn]) -> tuple[tuple[Turn, ...], str]:
     """Split off the answer that stands last, which is to be continued. Raises ApiError."""
+    turns = match_results(turns)
     if not turns or turns[-1].role != "assistant":
         return _merge_roles(turns), ""
+    if turns[-1].calls:
+        raise ApiError("The tool calls of the last message have no results.", param="messages")
     if len(turns) > 1 and turns[-2].role == "assistant":
         raise ApiError(
             "The last two messages are the assistant's; only one answer can be continued.",
@@ -76,9 +106,9 @@ def _merge_roles(turns: Iterable[Turn]) -> tuple[Turn, ...]:
     templates insist that roles alternate. An answer without text is left out."""
     made: list[Turn] = []
     for one in turns:
-        if one.role == "assistant" and not one.content:
+        if one.role == "assistant" and not one.content and not one.calls:
             continue
-        if made and made[-1].role == one.role:
+        if made and made[-1].role == one.role != "tool" and not made[-1].calls:
             made.append(join_turns(made.pop(), one))
         else:
             made.append(one)

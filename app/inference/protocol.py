@@ -87,6 +87,23 @@ class Generate:
     parallel_tool_calls: bool = True
 
     @property
+    def offers_tools(self) -> bool:
+        """Tell whether the answer may call tools."""
+        return bool(self.tools) and self.tool_choice != "none"
+
+    @property
+    def must_call(self) -> bool:
+        """Tell whether the answer has to call a tool."""
+        return self.offers_tools and self.tool_choice != "auto"
+
+    @property
+    def callable_tools(self) -> tuple[ToolSpec, ...]:
+        """The tools that may be called."""
+        if not self.tool_choice.startswith("="):
+            return self.tools
+        return tuple(tool for tool in self.tools if tool.name == self.tool_choice[1:])
+
+    @property
     def is_exact(self) -> bool:
         """Tell whether the same request must get the same answer, whatever was asked before.
 
@@ -101,6 +118,8 @@ class Generate:
         text = len(self.text or "") + len(self.suffix) + len(self.query or "")
         text += 4 * len(self.before)
         text += CHARACTERS_PER_IMAGE * sum(len(turn.images) for turn in self.turns)
+        text += sum(len(call.arguments) for turn in self.turns for call in turn.calls)
+        text += sum(len(tool.description) + len(tool.parameters) for tool in self.tools)
         return sum(len(turn.content) + len(turn.thought) for turn in self.turns) + text
 
 

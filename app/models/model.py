@@ -81,15 +81,21 @@ class Turn:
     call_id: str = ""
     tool: str = ""
 
+    @property
+    def is_tooling(self) -> bool:
+        """Tell whether it calls tools, or has a result of one."""
+        return bool(self.calls) or self.role == "tool"
+
     def behind(self, text: str) -> Turn:
         """The turn with a text before its content."""
         images = (replace(image, place=image.place + len(text)) for image in self.images)
         return replace(self, content=text + self.content, images=tuple(images))
 
     def followed_by(self, other: Turn, between: str) -> Turn:
-        """The turn with another one's content behind its own."""
+        """The turn with another one's content, and calls, behind its own."""
         rest = other.behind(self.content + between)
-        return replace(self, content=rest.content, images=(*self.images, *rest.images))
+        images, calls = (*self.images, *rest.images), (*self.calls, *rest.calls)
+        return replace(self, content=rest.content, images=images, calls=calls)
 
     def end(self, characters: int) -> Turn:
         """The turn with only so many characters of its end, and all its pictures."""
@@ -104,7 +110,8 @@ def join_turns(first: Turn, second: Turn) -> Turn:
     begin = first.content + separator
     moved = tuple(replace(image, place=image.place + len(begin)) for image in second.images)
     thought = second.thought or first.thought
-    return Turn(first.role, begin + second.content, thought, (*first.images, *moved))
+    calls = (*first.calls, *second.calls)
+    return Turn(first.role, begin + second.content, thought, (*first.images, *moved), calls)
 
 
 @dataclass(frozen=True, slots=True)

@@ -263,7 +263,7 @@ async def test_results_of_tools_are_read_as_text(http: httpx.AsyncClient) -> Non
     options = {"stream": False, "options": {"num_predict": 2}}
     made_there = await given(http, "/api/chat", {"model": "tiny", "messages": turns, **options})
     assert abs(made_there["prompt_eval_count"] - made["usage"]["prompt_tokens"]) < 3
-    error = await refused(http, CHATS, CHAT | {"tools": TOOLS})
+    error = await refused(http, CHATS, CHAT | {"functions": [{"name": "look"}]})
     assert error["code"] == "unsupported_parameter"
 
 

@@ -160,5 +160,8 @@ class Bytes:
     def remember(self, prompt: Sequence[int], answer: Sequence[int], text: str, /) -> None:
         pass
 
+    def remember_calls(self, prompt: Sequence[int], answer: Sequence[int], /) -> None:
+        pass
+
     def token_runs(self, ids: Sequence[int], /) -> TokenRuns:
         return ()

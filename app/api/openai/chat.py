@@ -15,10 +15,12 @@ from app.api.openai.replies import CompletionResponse, reason_of
 from app.api.openai.schemas import Count, OpenAIRequest
 from app.api.pictures import SentPicture, from_url
 from app.api.prompt_input import RoleName, SentToolCall, turn
+from app.api.tools import SentTool, ToolChoice, to_choice, to_specs
 from app.errors import ApiError
 from app.inference.protocol import Delta, Finished, Generate, SampledToken, TokenLogprob
 from app.models.model import Turn
 from app.models.parameters import unlimited
+from app.models.text.tools import ToolCall, ToolCallDelta, join_calls, merge_deltas
 
 blueprint = Blueprint("api_chat_completions", __name__)
 
@@ -41,6 +43,8 @@ class ChatMessage(msgspec.Struct):
     role: RoleName
     content: str | list[MessagePart] | None = None
     tool_calls: list[SentToolCall] | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
     reasoning_content: str | None = None
 
 
@@ -59,17 +63,28 @@ class ChatRequest(OpenAIRequest, kw_only=True):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     chat_template_kwargs: TemplateOptions | None = None
-    tools: list[Any] | None = None
-    tool_choice: Any = None
+    tools: list[SentTool] | None = None
+    tool_choice: str | ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
     functions: list[Any] | None = None
     function_call: Any = None
 
-    @property
-    def wanted_tools(self) -> str:
-        """The field with those that may be called; empty when none may."""
-        if self.tools and self.tool_choice != "none":
-            return "tools"
-        return "functions" if self.functions and self.function_call != "none" else ""
+    def check_tools(self) -> None:
+        """Raises ApiError for tools that cannot be offered in this way."""
+        if self.functions and self.function_call != "none":
+            raise ApiError(
+                "functions are out of date: send tools instead.",
+                param="functions",
+                code="unsupported_parameter",
+            )
+        if not self.tools or self.tool_choice == "none":
+            return
+        if self.schema is not None or self.grammar:
+            raise ApiError(
+                "An answer can't both call tools and follow a schema or grammar of its own."
+                " Leave out one of them.",
+                param="grammar" if self.grammar else "response_format",
+            )
 
 
 @blueprint.post("/v1/chat/completions")
@@ -90,12 +105,7 @@ async def create() -> Response:
 
 async def _to_command(body: ChatRequest, name: str) -> Generate:
     body.check()
-    if param := body.wanted_tools:
-        raise ApiError(
-            "The models that run here cannot call tools. Leave the tools out, please.",
-            param=param,
-            code="unsupported_parameter",
-        )
+    body.check_tools()
     if body.top_logprobs and not body.logprobs:
         raise ApiError("top_logprobs need logprobs to be true.", param="top_logprobs")
     sent = list[SentPicture]()
@@ -109,9 +119,13 @@ async def _to_command(body: ChatRequest, name: str) -> Generate:
 
 
 def _generate(body: ChatRequest, turns: tuple[Turn, ...]) -> Generate:
+    specs = to_specs(body.tools or ())
     return Generate(
         id=0,
         turns=turns,
+        tools=specs,
+        tool_choice=to_choice(body.tool_choice, specs),
+        parallel_tool_calls=body.parallel_tool_calls is not False,
         allow_truncation=False,
         bias=body.bias,
         top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
@@ -143,6 +157,8 @@ def _turn(number: int, message: ChatMessage, sent: list[SentPicture]) -> Turn:
         raise ApiError(
             "Only a user's messages may have pictures.", param=f"messages[{number}].content"
         )
+    if made.role == "tool":
+        made = replace(made, call_id=message.tool_call_id or "", tool=message.name or "")
     return replace(made, thought=message.reasoning_content or "")
 
 
@@ -178,25 +194,45 @@ class ChatFormatter:
         return self._chunk(index, {"role": "assistant", "content": ""})
 
     def delta(self, index: int, delta: Delta) -> dict[str, Any]:
-        content = {"content": delta.text} if delta.text or not delta.thought else {}
+        is_text = delta.text or not (delta.thought or delta.calls)
+        content: dict[str, Any] = {"content": delta.text} if is_text else {}
         if delta.thought:
             content["reasoning_content"] = delta.thought
+        if delta.calls:
+            content["tool_calls"] = [call_delta(call) for call in merge_deltas(delta.calls)]
         return self._chunk(index, content) | {"logprobs": logprobs_of(delta.tokens)}
 
     def end(self, index: int, finished: Finished) -> dict[str, Any]:
         return self._chunk(index, {}) | {"finish_reason": reason_of(finished)}
 
     def choice(self, index: int, whole: Delta, finished: Finished) -> dict[str, Any]:
-        thought = {"reasoning_content": whole.thought} if whole.thought else {}
+        message: dict[str, Any] = {"role": "assistant", "content": whole.text, "refusal": None}
+        if whole.thought:
+            message["reasoning_content"] = whole.thought
+        if calls := join_calls(whole.calls):
+            message |= {"content": whole.text or None, "tool_calls": list(map(call_object, calls))}
         return {
             "index": index,
-            "message": {"role": "assistant", "content": whole.text, "refusal": None} | thought,
+            "message": message,
             "logprobs": logprobs_of(whole.tokens),
             "finish_reason": reason_of(finished),
         }
 
     def _chunk(self, index: int, delta: dict[str, Any]) -> dict[str, Any]:
         return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
+
+
+def call_object(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def call_delta(call: ToolCallDelta) -> dict[str, Any]:
+    """More of a call. Programs join what comes, so id and name come once."""
+    if not call.name:
+        return {"index": call.index, "function": {"arguments": call.arguments}}
+    whole = call_object(ToolCall(call.id, call.name, call.arguments))
+    return {"index": call.index, **whole}
 
 
 def logprobs_of(tokens: Sequence[SampledToken]) -> dict[str, Any] | None:

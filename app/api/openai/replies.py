@@ -173,4 +173,4 @@ def _likelihood(tokens: Sequence[SampledToken]) -> float:
 
 
 def reason_of(finished: Finished) -> str:
-    return "length" if finished.reason == "length" else "stop"
+    return finished.reason if finished.reason in {"length", "tool_calls"} else "stop"

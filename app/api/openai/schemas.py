@@ -132,19 +132,36 @@ class ChatLogprobs(msgspec.Struct):
     refusal: str | None
 
 
-class AssistantMessage(msgspec.Struct):
+class CalledFunctionObject(msgspec.Struct):
+    """arguments: a JSON object as text, which follows the function's schema."""
+
+    name: str
+    arguments: str
+
+
+class ToolCallObject(msgspec.Struct):
+    id: str
+    type: Literal["function"]
+    function: CalledFunctionObject
+
+
+class AssistantMessage(msgspec.Struct, omit_defaults=True):
+    """content: null where the answer only calls tools."""
+
     role: Literal["assistant"]
-    content: str
+    content: str | None
     refusal: str | None
+    tool_calls: list[ToolCallObject] | None = None
 
 
 class ChatChoice(msgspec.Struct):
-    """finish_reason: `length` when it was cut by max_tokens or the context window."""
+    """finish_reason: `length` when it was cut by max_tokens or the context window, `tool_calls`
+    when it waits for results."""
 
     index: int
     message: AssistantMessage
     logprobs: ChatLogprobs | None
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "tool_calls"]
 
 
 class ChatCompletion(msgspec.Struct):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -18,7 +19,10 @@ import numpy as np
 
 from app.errors import SchemaRefused
 from app.inference.protocol import Generate
+from app.inference.runner.call_grammar import build_call_grammar
 from app.inference.runner.engines.engine import Logits
+from app.models.text.tool_formats import ToolFormat
+from app.models.text.tools import ToolSpec
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -32,6 +36,8 @@ _STYLE: JsonCompileOptions = {
 }
 LONG_SCHEMA = 4096
 """Characters from which on a schema takes noticeable time."""
+KEPT_CALL_GRAMMARS: Final = 8
+"""Of the tools that came last; chats and agents send the same ones again and again."""
 _MAX_REASON_CHARS: Final = 200  # characters of a reason that is given in the library's words
 _ENDLESS: Final = "it refers to itself without an end"
 _SENTENCES: Final = (
@@ -73,6 +79,7 @@ class GrammarVocabulary(Protocol):
 
     def token_bytes(self, index: int, /) -> bytes: ...
     def encode_continuation(self, text: str, /) -> list[int]: ...
+    def split_special_tokens(self, text: str, /) -> list[int | str]: ...
 
 
 class Grammars:
@@ -89,6 +96,7 @@ class Grammars:
         self._vocabulary = vocabulary
         self._permit = permit
         self._lock = threading.Lock()
+        self._calls: OrderedDict[tuple[object, ...], AnswerGrammar] = OrderedDict()
 
     def of_request(self, request: Generate) -> AnswerGrammar | None:
         """Build the grammar of a request's answer; None without one. Raises SchemaRefused."""
@@ -124,6 +132,43 @@ class Grammars:
                 raise SchemaRefused(_refusal_reason("this grammar", str(error))) from error
             return self._matched("this grammar", LLMatcher.grammar_from_lark(lark))
 
+    def of_calls(
+        self, known: ToolFormat, tools: Sequence[ToolSpec], marker: str, *, parallel: bool
+    ) -> AnswerGrammar:
+        """Compile the grammar of what follows a marker of calls. Raises SchemaRefused."""
+        key = (known.name, marker, parallel, *tools)
+        with self._lock:
+            if (made := self._calls.get(key)) is not None:
+                self._calls.move_to_end(key)
+                return made.copy()
+        size = sum(len(tool.parameters) for tool in tools)
+        with self._permit() if size > LONG_SCHEMA else nullcontext():
+            made = self._compiled_calls(known, tools, marker, parallel=parallel)
+        with self._lock:
+            self._calls[key] = made
+            while len(self._calls) > KEPT_CALL_GRAMMARS:
+                self._calls.popitem(last=False)
+        return made.copy()
+
+    def _compiled_calls(
+        self, known: ToolFormat, tools: Sequence[ToolSpec], marker: str, *, parallel: bool
+    ) -> AnswerGrammar:
+        split = self._vocabulary.split_special_tokens
+
+        def compiled(some: Sequence[ToolSpec], what: str) -> AnswerGrammar:
+            try:
+                rules = build_call_grammar(known, some, marker, split, parallel=parallel)
+            except ValueError as error:
+                raise SchemaRefused(_refusal_reason(what, str(error))) from error
+            return self._matched(what, rules)
+
+        try:
+            return compiled(tools, "the schemas of these tools")
+        except SchemaRefused:
+            for tool in tools:  # to say which one it is
+                compiled([tool], f"the schema of the tool “{tool.name}”")
+            raise
+
     def _matched(self, what: str, grammar: str) -> AnswerGrammar:
         from llguidance import LLMatcher
 
@@ -140,7 +185,9 @@ class Grammars:
         from llguidance import LLTokenizer, TokenizerWrapper
 
         spelled = _LlgTokenizer(self._vocabulary)
-        return LLTokenizer(TokenizerWrapper(spelled), n_vocab=self._vocabulary.vocab_size)
+        ends = sorted(self._vocabulary.end_ids) or None
+        size = self._vocabulary.vocab_size
+        return LLTokenizer(TokenizerWrapper(spelled), n_vocab=size, eos_token=ends)
 
 
 class AnswerGrammar:
@@ -154,6 +201,16 @@ class AnswerGrammar:
     def is_over(self) -> bool:
         """Tell whether the answer is complete, so that only its end may follow."""
         return self._matcher.is_stopped()
+
+    def copy(self) -> AnswerGrammar:
+        """Copy the grammar in its state."""
+        return AnswerGrammar(self._matcher.deep_copy(), self._what)
+
+    def takes(self, tokens: Sequence[int]) -> bool:
+        """Accept tokens if all of them may come."""
+        if self._matcher.validate_tokens(list(tokens)) < len(tokens):
+            return False
+        return self._matcher.consume_tokens(list(tokens))
 
     def mask(self, logits: Logits) -> None:
         mask = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)

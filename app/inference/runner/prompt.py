@@ -25,6 +25,7 @@ from app.inference.runner.token_memory import StableTokenizer
 from app.models.model import Turn
 from app.models.text.chat_template import ChatTemplate, merge_system
 from app.models.text.template_sandbox import RefusedByTemplate
+from app.models.text.tools import ToolSpec
 
 GREETING = "Hello."
 """What an answer that stands first is an answer to, where a template insists on a question."""
@@ -83,6 +84,7 @@ class PromptBuilder:
                 request.opening,
                 thought=request.thought,
                 variables=self._variables(request),
+                tools=_told_tools(request),
             )
             fitted = fit_exact(whole, window - 1)
         return self._behind(request, fitted, window - 1) if request.before else fitted
@@ -146,7 +148,7 @@ class PromptBuilder:
     def _variables(self, request: Generate) -> dict[str, object]:
         """Return the template's variables for thinking."""
         think = None if request.thought else request.think
-        has_rules = request.schema is not None or request.grammar is not None
+        has_rules = request.schema is not None or request.grammar is not None or request.must_call
         if has_rules and think is None and not request.thought:
             think = False  # a thought would have to follow the rules of the answer
         return self.template.thinking_controls.variables(think=think, effort=request.effort)
@@ -155,11 +157,14 @@ class PromptBuilder:
         """Count the tokens before the first words that are not the system prompt's."""
         system = tuple(itertools.takewhile(lambda turn: turn.role == "system", request.turns))
         variables = self._variables(request)
-        key = system, tuple(variables.items())
+        tools = _told_tools(request)
+        key = system, tuple(variables.items()), tools
         if key not in self._known:
             one, other = (
                 np.array(
-                    self.template.encode([*system, Turn("user", text)], variables=variables),
+                    self.template.encode(
+                        [*system, Turn("user", text)], variables=variables, tools=tools
+                    ),
                     np.int32,
                 )
                 for text in "ab"
@@ -174,7 +179,10 @@ class PromptBuilder:
         spelled = self.tokenizer.import_runs(self.contexts.token_runs(request.chat))
         variables = self._variables(request)
         encode = functools.partial(
-            self._template(request).encode, spelled=spelled, variables=variables
+            self._template(request).encode,
+            spelled=spelled,
+            variables=variables,
+            tools=_told_tools(request),
         )
         opened = functools.partial(encode, opening=request.opening, thought=request.thought)
         try:
@@ -188,11 +196,16 @@ class PromptBuilder:
             return fit_cut(request.turns, opened, window - room)
 
 
+def _told_tools(request: Generate) -> tuple[ToolSpec, ...]:
+    """The tools that the model is told of: one that may call none would do so all the same."""
+    return request.tools if request.offers_tools else ()
+
+
 def alternating(turns: Sequence[Turn]) -> tuple[Turn, ...]:
     """Rearrange turns: no system role, begun by the user, and by each in turn."""
     made: list[Turn] = []
     for turn in merge_system(turns):
-        if made and made[-1].role == turn.role:
+        if made and made[-1].role == turn.role != "tool" and not made[-1].calls:
             made[-1] = made[-1].followed_by(turn, "\n\n")
         else:
             made += [turn] if made or turn.role == "user" else [Turn("user", GREETING), turn]

@@ -22,9 +22,10 @@ from app.inference.protocol import (
     SampledToken,
     TokenLogprob,
 )
+from app.inference.runner.calling import AnswerCalls, Calling
 from app.inference.runner.detokenizer import Detokenizer, TextChunk
 from app.inference.runner.engines.engine import EngineError, Logits, SliceRows
-from app.inference.runner.grammar import Grammars
+from app.inference.runner.grammar import AnswerGrammar, Grammars
 from app.inference.runner.kv.cache import KvCache
 from app.inference.runner.kv.live import LiveSlice
 from app.inference.runner.kv.snapshot import TokenRuns
@@ -54,6 +55,7 @@ class RunnerVocabulary(Protocol):
     def remember(
         self, prompt: abc.Sequence[int], answer: abc.Sequence[int], text: str, /
     ) -> None: ...
+    def remember_calls(self, prompt: abc.Sequence[int], answer: abc.Sequence[int], /) -> None: ...
     def token_runs(self, ids: abc.Sequence[int], /) -> TokenRuns: ...
 
 
@@ -75,9 +77,9 @@ class RunnerContext:
     """Context that all sequences of a runner share. `clock` counts seconds.
 
     min_delta_interval: seconds between two deltas of one answer, the first one aside. thinking:
-    how thoughts are told from answers, for models that think. is_stateless: of texts that were read
-    nothing is kept; relevance: how a reranker says what it found; pictures: turns them into rows,
-    for models that see.
+    how thoughts are told from answers, for models that think; calling: how tool calls are.
+    is_stateless: of texts that were read nothing is kept; relevance: how a reranker says what it
+    found; pictures: turns them into rows, for models that see.
     """
 
     contexts: KvCache
@@ -88,6 +90,7 @@ class RunnerContext:
     clock: Callable[[], float] = time.monotonic
     min_delta_interval: float = 0.0
     thinking: Thinking | None = None
+    calling: Calling | None = None
     is_stateless: bool = False
     relevance: RelevanceHead | None = None
     pictures: PictureEncoder | None = None
@@ -108,9 +111,17 @@ class RunningSequence:
         self._ids = list(prompt.tokens)  # the prompt, then the answer
         self._grammar = None if room.grammars is None else room.grammars.of_request(request)
         self._thinking = room.thinking if request.text is None else None
-        self._text = Detokenizer(request.stop, self._parser())
+        self._calls = AnswerCalls.of_request(request, room.calling, room.grammars)
+        self._text = Detokenizer(
+            request.stop,
+            self._parser(),
+            None if self._calls is None else self._calls.parser,
+            self._begin_calls,
+        )
         self._thought_tokens = 0
         self._forced: deque[int] = deque()
+        if not self._text.is_thinking:
+            self._force_call()
         ends = room.vocabulary.end_ids
         # What a model thinks follows no grammar; its answer does.
         grammar = None if self._text.is_thinking else self._grammar
@@ -153,6 +164,22 @@ class RunningSequence:
             is_answering=bool(request.opening),
             resumes=bool(request.opening or request.thought),
         )
+
+    def _force_call(self) -> None:
+        """Let a call come next, where one must."""
+        if self._calls is not None and self._calls.grammar is None:
+            self._forced.extend(self._calls.opening)
+
+    def _begin_calls(self, marker: str, rest: str) -> bool:
+        if self._calls is None or not self._calls.begin(marker, rest):
+            return False
+        self._sampler.follow(self._calls.grammar)
+        return True
+
+    @property
+    def _rules(self) -> AnswerGrammar | None:
+        """The grammar of the answer: its own, or that of its calls."""
+        return self._grammar if self._calls is None else self._calls.grammar
 
     @property
     def kind(self) -> Kind:
@@ -260,9 +287,7 @@ class RunningSequence:
         """Positions where a later prompt may part from this one: behind the system prompt, and
         before the opening of the answer."""
         total = len(self._prompt.tokens)
-        if self._context.is_stateless:
-            return ()
-        if total <= MARK_TOKENS:
+        if self._context.is_stateless or total <= MARK_TOKENS:
             return ()
         last = total - MARK_TOKENS
         span = next((span for span in self._spans if span.start < last < span.end), None)
@@ -300,8 +325,7 @@ class RunningSequence:
     def _emit_prompt_logprobs(self, logits: Logits) -> None:
         """Note the likelihood of the tokens that follow those of the slice, as far as they are the
         prompt's."""
-        first = self.past - len(logits) + 1
-        for place, row in enumerate(logits, start=first):
+        for place, row in enumerate(logits, start=self.past - len(logits) + 1):
             if place < len(self._prompt.tokens) and self._ids[place] >= 0:
                 self._pending_logprobs.append(self._logprob_entry(self._ids[place], logprobs(row)))
 
@@ -316,7 +340,10 @@ class RunningSequence:
         """The last events. The context goes back, with all it holds, for the chat to go on."""
         rest = self._text.flush()
         answer = self._ids[len(self._prompt.tokens) :]
-        if not self._text.has_thought:  # else the tokens say more than the text
+        if self._text.calls:
+            reason = "tool_calls" if reason == "stop" else reason
+            self._context.vocabulary.remember_calls(self._prompt.tokens, answer)
+        elif not self._text.has_thought:  # else the tokens say more than the text
             self._context.vocabulary.remember(self._prompt.tokens, answer, self._text.text)
         self.close()
         now = self._context.clock()
@@ -344,7 +371,7 @@ class RunningSequence:
         return (*without_rows(self._ids), *self._end_token)
 
     def unsent(self) -> list[Event]:
-        """Text that was still being gathered."""
+        """Text still being gathered."""
         return self._delta(TextChunk(), at_once=True)
 
     def close(self) -> None:
@@ -373,7 +400,7 @@ class RunningSequence:
         elif likely is not None:
             self._pending_logprobs.append(self._logprob_entry(token, likely))
         events = self._delta(piece)
-        if self._text.stopped or (self._grammar is not None and self._grammar.is_over):
+        if self._text.stopped or (self._rules is not None and self._rules.is_over):
             return [*events, *self.end("stop")]
         made = len(self._ids) - len(self._prompt.tokens)
         if made >= self._request.max_tokens or len(self._ids) >= self._window:
@@ -381,8 +408,10 @@ class RunningSequence:
         return events
 
     def _bytes(self, token: int) -> bytes:
-        """Bytes of a token, the markers of a thought included."""
+        """Bytes of a token, the markers of thoughts and calls included."""
         marker = None if self._thinking is None else self._thinking.markers.get(token)
+        if marker is None and self._calls is not None:
+            marker = self._calls.calling.markers.get(token)
         return self._context.vocabulary.token_bytes(token) if marker is None else marker
 
     def _think_on(self, *, was_thinking: bool) -> None:
@@ -390,7 +419,8 @@ class RunningSequence:
         behind it to its grammar."""
         self._thought_tokens += 1
         if was_thinking and not self._text.is_thinking:
-            self._sampler.follow(self._grammar)
+            self._sampler.follow((self._calls and self._calls.grammar) or self._grammar)
+            self._force_call()
             return
         limit = self._request.max_thought_tokens
         if limit is not None and self._thought_tokens >= limit and not self._forced:
@@ -408,7 +438,7 @@ class RunningSequence:
         piece, self._unsent, self._sent_at = self._unsent, TextChunk(), now
         tokens, self._pending_logprobs = tuple(self._pending_logprobs), []
         count, self._sent = len(self._ids) - self._sent, len(self._ids)
-        return [Delta(self._request.id, piece.answer, tokens, count, piece.thought)]
+        return [Delta(self._request.id, piece.answer, tokens, count, piece.thought, piece.calls)]
 
     def _logprob_entry(self, token: int, likely: NDArray[np.float64]) -> SampledToken:
         """Make the entry of a token: how likely it was, and what else was."""

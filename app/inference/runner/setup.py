@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from app.errors import ModelLoadError
 from app.inference.kv_files import model_key
 from app.inference.protocol import MAX_CONCURRENT_TEXTS, Event, LoadProgress
+from app.inference.runner.calling import Calling
 from app.inference.runner.engines.ctransformers import CtransformersEngine
 from app.inference.runner.engines.engine import Engine
 from app.inference.runner.engines.llama_cpp import LlamaCppEngine
@@ -119,6 +120,7 @@ def build_runtime(options: Namespace, emit: Callable[[Event], None]) -> ModelRun
         Grammars(tokenizer, permit),
         min_delta_interval=options.gather_ms / 1000,
         thinking=_thinking(chat_template, tokenizer),
+        calling=_calling(chat_template, tokenizer),
         pictures=pictures if isinstance(pictures, PictureEncoder) else None,
     )
 
@@ -232,6 +234,23 @@ def _thinking(template: ChatTemplate, tokenizer: Tokenizer) -> Thinking | None:
         part: tokenizer.special_text(part).encode() for part in parts if isinstance(part, int)
     }
     return Thinking(known, special, tuple(template.closing_ids()))
+
+
+def _calling(template: ChatTemplate, tokenizer: Tokenizer) -> Calling:
+    known = template.tool_format
+    split = tokenizer.split_special_tokens
+    parts = [
+        part for marker in (*known.markers, *known.literals, known.forced) for part in split(marker)
+    ]
+    special = {
+        part: tokenizer.special_text(part).encode() for part in parts if isinstance(part, int)
+    }
+    opening = [
+        token
+        for part in split(known.forced or known.marker)
+        for token in ([part] if isinstance(part, int) else tokenizer.encode_continuation(part))
+    ]
+    return Calling(known, special, tuple(opening), tokenizer)
 
 
 class ThrottledCallback:

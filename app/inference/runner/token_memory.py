@@ -53,6 +53,21 @@ class StableTokenizer(Tokenizer):
         if before is not None:
             self._store(before + text, [*opening, *answer])
 
+    def remember_calls(self, prompt: Sequence[int], answer: Sequence[int]) -> None:
+        """Remember an answer that calls tools, which a template writes back with its markup; each
+        run of text between special tokens by itself."""
+        before: list[int] | None = self._after_last_special(prompt)
+        run: list[int] = []
+        for token in (*answer, *sorted(self.special_ids)[:1]):
+            if token not in self.special_ids:
+                run.append(token)
+                continue
+            spelled = b"".join(map(self.token_bytes, run))
+            start = "" if before is None else self._text_of(before)
+            if run and before is not None and start is not None:
+                self._store(start + spelled.decode("utf-8", "replace"), [*before, *run])
+            before, run = [], []
+
     def encode(self, text: str) -> list[int]:
         with self._lock:
             known = self._answers.get(text)

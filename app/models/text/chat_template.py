@@ -28,13 +28,25 @@ from app.models.text.picture_places import (
     Part,
     is_complete,
     parts_of,
-    place_marks,
+    render_as_parts,
+    render_by_parts,
     with_marks,
 )
 from app.models.text.render_budget import METER, RENDER_SECONDS, RenderBudget
 from app.models.text.template_sandbox import RefusedByTemplate, Sandbox, shorten_reason
 from app.models.text.thinking import find_controls, find_format
 from app.models.text.tokenizer import CHUNK_CHARS, Tokenizer
+from app.models.text.tool_formats import find_tool_format
+from app.models.text.tool_turns import (
+    Message,
+    ToolSupport,
+    arrange_turns,
+    describe_calls,
+    describe_spec,
+    probe_support,
+    write_content,
+)
+from app.models.text.tools import ToolSpec
 
 MAX_SOURCE_CHARS: Final = 100_000
 MAX_OUTPUT_CHARS: Final = 4_000_000
@@ -48,7 +60,6 @@ CERTAIN_CHARS: Final = 24
 """Characters of a content that stand in a prompt by no accident."""
 _Render = Callable[[Sequence[str]], str]
 """Renders the conversation with other contents."""
-_RenderParts = Callable[[Sequence[str | list[Part]]], str]
 
 
 def fallback_template(tokenizer: Tokenizer, title: str = "") -> str:
@@ -95,6 +106,7 @@ class ChatTemplate:
         source = source or fallback_template(tokenizer)
         self.thinking = find_format(source, tokenizer.names.names)
         self.thinking_controls = find_controls(source)
+        self.tool_format = find_tool_format(source, tokenizer.names.names)
         try:
             self._template = Sandbox().from_string(source)
         except (JinjaError, RecursionError, SyntaxError, MemoryError, ValueError) as error:
@@ -110,18 +122,19 @@ class ChatTemplate:
         *,
         thought: str = "",
         variables: Mapping[str, object] = MappingProxyType({}),
+        tools: Sequence[ToolSpec] = (),
     ) -> list[int]:
         """Encode the prompt for the next answer; `opening`: how that answer already begins,
         `thought`: how the thought before it does.
 
         spelled: the ids that stand for certain texts between special tokens in this chat.
-        variables: what the template gets beside the conversation.
+        variables: what the template gets beside the conversation. tools: what the model may call.
 
         Raises TemplateError if the template fails or cannot be followed, TooManyTokens, and
         PromptRefused for pictures that the model cannot see.
         """
         self._check(turns, opening + thought)
-        guard, rendered = self._rendered(turns, variables)
+        guard, rendered = self._rendered(turns, variables, tools)
         shown = self._shown(turns, rendered)
         ids: list[int] = []
         run, passed = "", 0
@@ -197,10 +210,13 @@ class ChatTemplate:
         return ids or [self._tokenizer.bos_id or self._tokenizer.eos_id or 0]
 
     def text(
-        self, turns: Sequence[Turn], variables: Mapping[str, object] = MappingProxyType({})
+        self,
+        turns: Sequence[Turn],
+        variables: Mapping[str, object] = MappingProxyType({}),
+        tools: Sequence[ToolSpec] = (),
     ) -> str:
         """Render the prompt as text, before its special tokens are found."""
-        guard, rendered = self._rendered(turns, variables)
+        guard, rendered = self._rendered(turns, variables, tools)
         return guard.text(rendered)
 
     def _check(self, turns: Sequence[Turn], opening: str) -> None:
@@ -253,35 +269,62 @@ class ChatTemplate:
         return ids
 
     def _rendered(
-        self, turns: Sequence[Turn], variables: Mapping[str, object]
+        self,
+        turns: Sequence[Turn],
+        variables: Mapping[str, object],
+        tools: Sequence[ToolSpec] = (),
     ) -> tuple[ContentGuard, str]:
         """The prompt as text with the names in its contents broken, and by what."""
+        if tools or any(turn.is_tooling for turn in turns):
+            turns = arrange_turns(turns, tools, self._tool_support)
         try:
-            return self._filled(turns, variables)
+            return self._filled(turns, variables, tools)
         except (RefusedByTemplate, SystemPromptDropped):
             merged = merge_system(turns)
             if merged == list(turns):
                 raise
-            return self._filled(merged, variables)
+            return self._filled(merged, variables, tools)
+
+    @functools.cached_property
+    def _tool_support(self) -> ToolSupport:
+        """What the template writes of tools, found out once."""
+        guard = self._guard_for([])
+
+        def render(messages: Sequence[Message], tools: Sequence[Message]) -> str:
+            return self._run(guard, messages, {}, tools)
+
+        return probe_support(self._source, render)
+
+    def _guard_for(self, texts: Sequence[str]) -> ContentGuard:
+        names = self._tokenizer.names
+        return ContentGuard(names, [*texts, self._source, *names.names])
 
     def _filled(
-        self, turns: Sequence[Turn], variables: Mapping[str, object]
+        self, turns: Sequence[Turn], variables: Mapping[str, object], tools: Sequence[ToolSpec]
     ) -> tuple[ContentGuard, str]:
         texts = [text for turn in turns for text in (turn.content, turn.thought)]
-        guard = ContentGuard(
-            self._tokenizer.names, [*texts, self._source, *self._tokenizer.names.names]
-        )
-        contents = [guard.guard(turn.content) for turn in turns]
-        render = functools.partial(self._render, guard, turns, variables)
+        calls = [
+            text for turn in turns for call in turn.calls for text in (call.name, call.arguments)
+        ]
+        offered = [text for tool in tools for text in (tool.description, tool.parameters)]
+        guard = self._guard_for([*texts, *calls, *offered])
+        contents = [
+            write_content(turn, self._tool_support, self.tool_format, guard.guard)
+            if turn.calls
+            else guard.guard(turn.content)
+            for turn in turns
+        ]
+        described = [describe_spec(tool, guard.guard) for tool in tools]
+        render = functools.partial(self._render, guard, turns, variables, described)
         if pictures := sum(len(turn.images) for turn in turns):
             parts = parts_of(turns, guard.guard)
-            if (rendered := _by_parts(render, parts, pictures)) is not None:
+            if (rendered := render_by_parts(render, parts, pictures)) is not None:
                 return guard, rendered
             contents = with_marks(parts)
         rendered = render(contents)
         lost = self._lost(render, turns, contents, rendered)
         if "user" in lost:  # it may look for parts
-            render = functools.partial(_render_as_parts, render)
+            render = functools.partial(render_as_parts, render)
             rendered, lost = self._in_parts(render, turns, contents)
         if "system" in lost:
             raise SystemPromptDropped
@@ -336,19 +379,32 @@ class ChatTemplate:
         guard: ContentGuard,
         turns: Sequence[Turn],
         variables: Mapping[str, object],
+        tools: Sequence[Message],
         contents: Sequence[str | list[Part]],
     ) -> str:
-        messages: list[dict[str, object]] = [
+        messages: list[Message] = [
             {"role": turn.role, "content": content, **_thought(guard.guard(turn.thought))}
+            | (describe_calls(turn, self._tool_support, guard.guard) if turn.is_tooling else {})
             for turn, content in zip(turns, contents, strict=True)
         ]
+        is_told = bool(tools) and self._tool_support.tools
+        return self._run(guard, messages, variables, tools if is_told else ())
+
+    def _run(
+        self,
+        guard: ContentGuard,
+        messages: Sequence[Message],
+        variables: Mapping[str, object],
+        tools: Sequence[Message],
+    ) -> str:
         meter, guarding = METER.set(RenderBudget(self._seconds)), GUARD.set(guard)
         try:
             rendered = self._template.render(
                 {
                     "messages": messages,
                     "add_generation_prompt": True,
-                    "tools": None,
+                    "tools": list(tools) or None,
+                    **({"xml_tools": list(tools)} if tools else {}),
                     "documents": None,
                     "bos_token": self._tokenizer.special_text(self._tokenizer.bos_id),
                     "eos_token": self._tokenizer.special_text(self._tokenizer.eos_id),
@@ -369,21 +425,6 @@ class ChatTemplate:
         if len(rendered) > MAX_OUTPUT_CHARS:
             raise TemplateError("The model's chat template grew too large.")
         return rendered
-
-
-def _render_as_parts(render: _RenderParts, contents: Sequence[str]) -> str:
-    return render([[{"type": "text", "text": content}] for content in contents])
-
-
-def _by_parts(render: _RenderParts, parts: Sequence[list[Part]], pictures: int) -> str | None:
-    """Render contents as parts, with marks where the template wrote tokens for pictures; None for
-    a template that does not know parts, or leaves some out."""
-    try:
-        rendered = render(parts)
-    except TemplateError:
-        return None
-    texts = (part["text"].strip() for content in parts for part in content if "text" in part)
-    return place_marks(rendered, pictures) if all(text in rendered for text in texts) else None
 
 
 def _thought(text: str) -> dict[str, str]:

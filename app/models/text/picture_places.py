@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from app.errors import TemplateError
 from app.models.model import Turn
 
 MARK: Final = "\ufdd2"
@@ -38,6 +39,8 @@ OWN_TOKENS: Final = re.compile(
 )
 """What templates write for a picture; the library puts its own tokens around one."""
 Part = dict[str, str]
+RenderParts = Callable[[Sequence[str | list[Part]]], str]
+"""Renders a conversation with these contents."""
 
 
 def has_pictures(turns: Sequence[Turn]) -> bool:
@@ -75,6 +78,21 @@ def place_marks(rendered: str, pictures: int) -> str | None:
 def is_complete(marked: str, pictures: int) -> bool:
     """Tell whether every picture stands in a prompt once."""
     return sorted(map(int, PLACE.findall(marked))) == list(range(pictures))
+
+
+def render_as_parts(render: RenderParts, contents: Sequence[str]) -> str:
+    return render([[{"type": "text", "text": content}] for content in contents])
+
+
+def render_by_parts(render: RenderParts, parts: Sequence[list[Part]], pictures: int) -> str | None:
+    """Render contents as parts, with marks where the template wrote tokens for pictures; None for
+    a template that does not know parts, or leaves some out."""
+    try:
+        rendered = render(parts)
+    except TemplateError:
+        return None
+    texts = (part["text"].strip() for content in parts for part in content if "text" in part)
+    return place_marks(rendered, pictures) if all(text in rendered for text in texts) else None
 
 
 def _pieces(turn: Turn) -> list[str | None]:

@@ -300,6 +300,16 @@ class ThinkingParser:
         """True inside a thought."""
         return self._state == "thought"
 
+    @property
+    def is_in_header(self) -> bool:
+        """True inside the header of a message."""
+        return self._state == "header"
+
+    def end_thought(self) -> None:
+        """End a thought without its marker."""
+        if self._state == "thought":
+            self._enter(self.format.end)
+
     def feed(self, text: str) -> list[tuple[Part, str]]:
         """Add text and return the parts that are certain now, in order."""
         self._pending += text

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +34,27 @@ class ToolCallDelta:
     id: str = ""
     name: str = ""
     arguments: str = ""
+
+
+def merge_deltas(deltas: Iterable[ToolCallDelta]) -> tuple[ToolCallDelta, ...]:
+    """One delta for each call of which there are some, as programs expect them."""
+    merged: dict[int, ToolCallDelta] = {}
+    for delta in deltas:
+        so_far = merged.get(delta.index)
+        merged[delta.index] = (
+            delta
+            if so_far is None
+            else replace(
+                so_far,
+                id=so_far.id or delta.id,
+                name=so_far.name or delta.name,
+                arguments=so_far.arguments + delta.arguments,
+            )
+        )
+    return tuple(merged.values())
+
+
+def join_calls(deltas: Iterable[ToolCallDelta]) -> tuple[ToolCall, ...]:
+    """The calls that deltas say, in the order in which they began."""
+    merged = merge_deltas(deltas)
+    return tuple(ToolCall(call.id, call.name, call.arguments) for call in merged)

@@ -29,6 +29,7 @@ CONTEXT = 512
 
 class Remembers(Tokenizer):
     def remember(self, *_: object) -> None: ...
+    def remember_calls(self, *_: object) -> None: ...
 
     def token_runs(self, _: object) -> tuple[()]:
         return ()

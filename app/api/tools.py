@@ -17,6 +17,8 @@ MAX_TOOL_CHARS: Final = 262_144
 """Characters of all schemas and descriptions of a request: they are compiled, and read."""
 MAX_NAME_CHARS: Final = 128
 NAME_PATTERN: Final = rf"^[A-Za-z0-9_][A-Za-z0-9_.:/-]{{0,{MAX_NAME_CHARS - 1}}}$"
+NO_ARGUMENTS: Final = {"type": "object", "properties": {}}
+"""The schema of a function for which none is given."""
 _NAME: Final = re.compile(NAME_PATTERN)
 
 
@@ -29,7 +31,7 @@ class SentFunction(msgspec.Struct):
     strict: bool | None = None
 
 
-class SentTool(msgspec.Struct):
+class OfferedTool(msgspec.Struct):
     function: SentFunction | None = None
     type: Annotated[str, Meta(extra_json_schema={"enum": ["function"]})] = "function"
 
@@ -38,26 +40,26 @@ class NamedFunction(msgspec.Struct):
     name: str
 
 
-class ToolChoice(msgspec.Struct):
+class NamedTool(msgspec.Struct):
     """The one tool to call."""
 
     function: NamedFunction | None = None
     type: str = "function"
 
 
-def to_specs(tools: Sequence[SentTool]) -> tuple[ToolSpec, ...]:
+def to_specs(tools: Sequence[OfferedTool]) -> tuple[ToolSpec, ...]:
     """Raises ApiError for tools that cannot be called here."""
     specs = [_spec(number, tool) for number, tool in enumerate(tools)]
     return check_specs(specs)
 
 
-def _spec(number: int, tool: SentTool) -> ToolSpec:
+def _spec(number: int, tool: OfferedTool) -> ToolSpec:
     if tool.type != "function" or tool.function is None:
         raise ApiError(
             f"Models here can call functions only, not “{tool.type}”.", param=f"tools[{number}]"
         )
     function = tool.function
-    parameters = msgspec.json.encode(function.parameters or {}).decode()
+    parameters = msgspec.json.encode(function.parameters or NO_ARGUMENTS).decode()
     return ToolSpec(function.name, function.description or "", parameters)
 
 
@@ -85,7 +87,7 @@ def check_specs(specs: Sequence[ToolSpec]) -> tuple[ToolSpec, ...]:
     return tuple(specs)
 
 
-def to_choice(given: str | ToolChoice | None, specs: Sequence[ToolSpec]) -> str:
+def to_choice(given: str | NamedTool | None, specs: Sequence[ToolSpec]) -> str:
     """The choice as commands have it. Raises ApiError."""
     if given is None:
         return "auto"

@@ -15,7 +15,7 @@ from app.api.openai.replies import CompletionResponse, reason_of
 from app.api.openai.schemas import Count, OpenAIRequest
 from app.api.pictures import SentPicture, from_url
 from app.api.prompt_input import RoleName, SentToolCall, turn
-from app.api.tools import SentTool, ToolChoice, to_choice, to_specs
+from app.api.tools import NamedTool, OfferedTool, to_choice, to_specs
 from app.errors import ApiError
 from app.inference.protocol import Delta, Finished, Generate, SampledToken, TokenLogprob
 from app.models.model import Turn
@@ -63,8 +63,8 @@ class ChatRequest(OpenAIRequest, kw_only=True):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     chat_template_kwargs: TemplateOptions | None = None
-    tools: list[SentTool] | None = None
-    tool_choice: str | ToolChoice | None = None
+    tools: list[OfferedTool] | None = None
+    tool_choice: str | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     functions: list[Any] | None = None
     function_call: Any = None

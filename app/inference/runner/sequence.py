@@ -149,9 +149,8 @@ class RunningSequence:
         if request.tells_prompt:
             first = tuple(room.vocabulary.token_bytes(self._ids[0]))
             self._pending_logprobs.append(SampledToken(first, None))
-        self.ended = False
-        self.has_failed = False
-        """Tell whether a step failed that it had a part in."""
+        self.ended = self.has_failed = False
+        """Whether it is over, and whether a step failed that it had a part in."""
 
     def _parser(self) -> ThinkingParser | None:
         if self._thinking is None:
@@ -428,7 +427,7 @@ class RunningSequence:
             self._forced.extend(self._thinking.closing)
 
     def _delta(self, piece: TextChunk, *, at_once: bool = False) -> list[Event]:
-        """Gathers text, since every event wakes the parent on a core that makes tokens."""
+        """Gather text: every event wakes the parent on a core that makes tokens."""
         self._unsent += piece
         now = self._context.clock()
         if not self._unsent and not (at_once and self._pending_logprobs):
@@ -442,8 +441,7 @@ class RunningSequence:
 
     def _logprob_entry(self, token: int, likely: NDArray[np.float64]) -> SampledToken:
         """Make the entry of a token: how likely it was, and what else was."""
-        data = self._context.vocabulary.token_bytes
-        count = self._request.top_logprobs or 0
+        data, count = self._context.vocabulary.token_bytes, self._request.top_logprobs or 0
         others = top_k_indices(likely, count) if count else ()
         return SampledToken(
             tuple(data(token)),

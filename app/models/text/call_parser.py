@@ -43,7 +43,7 @@ def short_id(text: str) -> str:
 
 
 class _NoCallError(Exception):
-    """What came is no call after all."""
+    """Text that turned out to be no call."""
 
 
 @dataclass(slots=True)
@@ -90,7 +90,7 @@ class CallParser:
 
     def _all(self) -> _Steps:
         while True:
-            marker = yield from self._text_before_marker()
+            space, marker = yield from self._text_before_marker()
             if not marker:
                 return
             self.is_calling, self._unread = True, self._text
@@ -100,13 +100,14 @@ class CallParser:
             except _NoCallError:
                 if self._unread is not None:
                     self._text = self._unread
-                    yield marker
+                    yield space + marker
             self.is_calling, self._unread = False, None
 
     # Text, up to a marker that begins a call.
 
-    def _text_before_marker(self) -> Generator[Part | None, None, str]:
-        """Give out text; returns the marker that ends it, empty at the end of all text."""
+    def _text_before_marker(self) -> Generator[Part | None, None, tuple[str, str]]:
+        """Give out text; returns the space behind it and the marker that ends it, which is empty
+        at the end of all text."""
         while True:
             place, marker = self._next_marker()
             if marker:
@@ -115,7 +116,7 @@ class CallParser:
                     self._skips_space = False
                     yield said
                 if self.gate(marker, self._text):
-                    return marker
+                    return before[len(said) :], marker
                 yield before[len(said) :] + marker
                 continue
             kept = 0 if self._is_last else self._uncertain()
@@ -127,7 +128,7 @@ class CallParser:
                 self._skips_space = False
                 yield certain
             if self._is_last:
-                return ""
+                return "", ""
             yield None
 
     def _next_marker(self) -> tuple[int, str]:

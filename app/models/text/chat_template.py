@@ -287,7 +287,7 @@ class ChatTemplate:
 
     @functools.cached_property
     def _tool_support(self) -> ToolSupport:
-        """What the template writes of tools, found out once."""
+        """Find out what the template writes of tools, once."""
         guard = self._guard_for([])
 
         def render(messages: Sequence[Message], tools: Sequence[Message]) -> str:

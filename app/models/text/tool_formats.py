@@ -17,7 +17,7 @@ from app.models.text.tools import ToolCall
 
 
 class Slot(Enum):
-    """What stands in the place of a slot in a call or a parameter."""
+    """Slot of a call or a parameter, for text that differs."""
 
     NAME = "name"
     ARGUMENTS = "arguments"
@@ -33,7 +33,7 @@ ArgumentStyle = Literal["json", "tags", "gemma", "python"]
 
 @dataclass(frozen=True, slots=True)
 class ToolFormat:
-    """How calls of a family are written.
+    """Format in which a family writes calls.
 
     marker: the text from which on it is a call; aliases: others, behind which all of a call comes.
     call: the parts of a call; arguments: how its arguments are written, by `parameter` for tags.
@@ -61,7 +61,7 @@ class ToolFormat:
 
     @property
     def markers(self) -> tuple[str, ...]:
-        """All texts at which calls may begin, longest first."""
+        """List the texts at which calls may begin, longest first."""
         return tuple(sorted((self.marker, *self.aliases), key=len, reverse=True))
 
     @property
@@ -71,7 +71,7 @@ class ToolFormat:
 
     @property
     def literals(self) -> tuple[str, ...]:
-        """All texts that stand in calls."""
+        """List the texts that stand in calls."""
         parts = (*self.call, *self.parameter)
         own = tuple(part for part in parts if isinstance(part, str))
         return (self.begin, self.between, self.end, *own)

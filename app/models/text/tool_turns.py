@@ -42,7 +42,7 @@ Render = Callable[[Sequence[Message], Sequence[Message]], str]
 
 @dataclass(frozen=True, slots=True)
 class ToolSupport:
-    """What a template writes: the tools, calls, several of them at once, and results.
+    """Abilities of a template to write: the tools, calls, several of them at once, and results.
 
     takes_text: arguments must be JSON as text. short_ids: ids must have nine letters and digits.
     """

@@ -32,7 +32,8 @@ WickError
 │   ├── AttachmentRefused  a file that no model here can read, or too large
 │   ├── InvalidSettings    a field of a chat's settings is out of its bounds
 │   ├── InvalidEntry       a field of a saved prompt or a persona is wrong
-│   └── LibraryEntryNotFound  no such saved prompt or persona
+│   ├── LibraryEntryNotFound  no such saved prompt or persona
+│   └── ResponseNotFound   no such stored response, or not this user's
 ├── MediaError             sound or a picture cannot become text
 │   ├── MediaNotSetUp      what hears or reads is not installed here
 │   ├── MediaRefused       a kind of file that nothing here can decode, or a damaged one
@@ -258,6 +259,10 @@ class InvalidEntry(InvalidSettings):
 
 
 class LibraryEntryNotFound(ChatError):
+    status = 404
+
+
+class ResponseNotFound(ChatError):
     status = 404
 
 

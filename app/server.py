@@ -20,7 +20,7 @@ from app.api.ollama import embeddings as ollama_embeddings
 from app.api.ollama import generate
 from app.api.ollama import models as ollama_models
 from app.api.openai import chat as openai_chat
-from app.api.openai import embeddings, rerank, text, transcriptions
+from app.api.openai import embeddings, rerank, responses, text, transcriptions
 from app.api.openai import models as api_models
 from app.api.openai import speech as openai_speech
 from app.config import Settings, asset_dir
@@ -125,6 +125,7 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
             pages_status.health_blueprint,
         ),
         *(api_models.blueprint, openai_chat.blueprint, text.blueprint, embeddings.blueprint),
+        responses.blueprint,
         *(rerank.blueprint, openai_speech.blueprint, speech.blueprint),
         *(transcriptions.blueprint, media.blueprint),
         *(

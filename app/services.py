@@ -24,6 +24,7 @@ from app.conversations.pictures import Pictures
 from app.conversations.quotas import Quotas
 from app.conversations.saved_prompts import SavedPrompts
 from app.conversations.search import ChatSearch
+from app.conversations.stored_responses import StoredResponses
 from app.conversations.temporary import TemporaryChats
 from app.conversations.titles import TitleMode
 from app.db.connection import Database
@@ -98,6 +99,7 @@ class Services:
         self.search = ChatSearch(db)
         self.folders = Folders(db, self.hub)
         self.trash = Trash(db, self.pool, self.hub)
+        self.responses = StoredResponses(db)
         self.exports = Exports(db, self.pictures.files)
         self.backups = BackupSchedule(settings, self.hub.models_changed)
 
@@ -176,6 +178,7 @@ class Services:
             "the disk": self._monitor_disk,
             "temporary chats": self.temporary.run,
             "pictures": self.pictures.run,
+            "stored responses": self.responses.run,
         }
         if self.settings.backup_dir is not None:
             jobs["backups"] = self.backups.run

@@ -31,6 +31,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "persona_id": {"type": "integer", "minimum": 0, "maximum": 2**53},
     "prompt_id": {"type": "integer", "minimum": 0, "maximum": 2**53},
     "folder_id": {"type": "integer", "minimum": 0, "maximum": 2**53},
+    "response_id": {"type": "string", "pattern": "^resp_[0-9a-f]{32}$"},
     "file_id": {"type": "integer", "minimum": 0, "maximum": 2**53},
     "name": {"type": "string", "minLength": 1},
 }

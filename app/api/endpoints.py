@@ -54,6 +54,13 @@ from app.api.openai.chat import ChatRequest
 from app.api.openai.embeddings import EmbeddingList, EmbeddingRequest
 from app.api.openai.models import ModelList, ModelObject
 from app.api.openai.rerank import RerankRequest, RerankResults
+from app.api.openai.response_schemas import (
+    InputItemList,
+    InputTokens,
+    ResponseDeleted,
+    ResponseObject,
+    ResponsesRequest,
+)
 from app.api.openai.schemas import ChatCompletion, TextCompletion
 from app.api.openai.speech import SpeechRequest
 from app.api.openai.text import CompletionRequest
@@ -66,7 +73,7 @@ TAGS: Final[dict[Tag, str]] = {
     "Chats": "A user's chats, the same as on the page. Answers are generated in the background,"
     " whether a program follows them or not.",
     "OpenAI": "For OpenAI clients: set their base URL to this server's address with /v1."
-    " Nothing is stored.",
+    " Nothing is stored but responses, for 30 days, unless `store` is false.",
     "Anthropic": "For Anthropic's clients: set their base URL to this server's address, and their"
     " key to one of this server's. Nothing is stored.",
     "Ollama": "For Ollama clients: set their host to this server's address. Nothing is stored.",
@@ -147,6 +154,7 @@ _CHAT = "/api/v1/chats/{chat_id}"
 _FOLDER = "/api/v1/folders/{folder_id}"
 _PERSONA = "/api/v1/personas/{persona_id}"
 _PROMPT = "/api/v1/prompts/{prompt_id}"
+_RESPONSE = "/v1/responses/{response_id}"
 _FILE = "/api/v1/files/{file_id}"
 _MESSAGE = f"{_CHAT}/messages/{{message_id}}"
 _EVENTS = (
@@ -354,6 +362,28 @@ ENDPOINTS: Final = (
         notes="If the last message is the assistant's, it is continued. Images, tools and audio are"
         " refused. Consecutive messages of the same role count as one. Closing the connection stops"
         " the answer.",
+    ),
+    Endpoint(
+        *("post", "/v1/responses", "OpenAI", "Answer a conversation that Wick keeps"),
+        request=ResponsesRequest,
+        response=ResponseObject,
+        streams=SSE,
+        notes="With `previous_response_id` it goes on from an earlier response of the same user."
+        " Responses are kept for 30 days, at most 1,000 of each user, unless `store` is false."
+        " Closing the connection stops the answer, and nothing of it is kept.",
+    ),
+    Endpoint(
+        *("post", "/v1/responses/input_tokens", "OpenAI", "Count the tokens of a conversation"),
+        request=ResponsesRequest,
+        response=InputTokens,
+        notes="Exact where Wick has the model's tokenizer, but for pictures; else an estimate.",
+    ),
+    Endpoint(*("get", _RESPONSE, "OpenAI", "Get a response"), response=ResponseObject),
+    Endpoint(*("delete", _RESPONSE, "OpenAI", "Delete a response"), response=ResponseDeleted),
+    Endpoint(
+        *("get", f"{_RESPONSE}/input_items", "OpenAI", "List what a response was an answer to"),
+        response=InputItemList,
+        query=(("order", ("asc", "desc"), "`desc`, newest first, unless it is `asc`"),),
     ),
     Endpoint(
         *("post", "/v1/completions", "OpenAI", "Complete a text, without a chat template"),

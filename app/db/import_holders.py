@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 import aiosqlite
 
-from app.db import folders, users
+from app.db import folders, responses, users
 
 if TYPE_CHECKING:
     from app.db.connection import Database
@@ -111,6 +111,8 @@ async def erase(db: Database, user_id: int) -> None:
     ):
         for row in rows:
             await erase_chat(db, user_id, row["id"])
+    while await db.write(lambda c: responses.remove_some(c, user_id)):
+        pass
     await db.write(lambda c: users.remove(c, user_id))
 
 

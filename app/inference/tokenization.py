@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import sys
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -38,7 +39,8 @@ class Tokenization:
         if not await asyncio.to_thread(can_count, model):
             begun = [Turn("assistant", command.opening)] if command.opening else []
             return TokenEstimator().tokens([*command.turns, *begun]) + shown
-        return len((await self.read(model, command)).ids) + shown
+        found = await self.read(model, replace(command, allow_truncation=False))
+        return len(found.ids) + shown
 
     async def read(self, model: Model, command: Generate) -> TokenizationResult:
         """Build a prompt, without pictures. Raises as `run` does."""

@@ -141,11 +141,13 @@ class MatchedRule(QuartRule):
 OWN_API: Final = "/api/v1/"
 OPENAI: Final = "/v1/"
 OLLAMA: Final = "/api/"
+RESPONSES: Final = "/v1/responses"
 ANTHROPIC: Final = "/v1/messages"
 _ALIASES: Final = {
     "/chat/completions": "/v1/chat/completions",
     "/completions": "/v1/completions",
     "/embeddings": "/v1/embeddings",
+    "/responses": "/v1/responses",
     "/rerank": "/v1/rerank",
     "/v2/rerank": "/v1/rerank",
     "/v1/health": "/health",
@@ -165,6 +167,11 @@ def is_ollama_path(path: str) -> bool:
 
 def is_anthropic_path(path: str) -> bool:
     return path == ANTHROPIC or path.startswith(f"{ANTHROPIC}/")
+
+
+def is_stored_response_path(path: str) -> bool:
+    """Return whether what a user's programs asked and were answered is read there."""
+    return path.startswith(f"{RESPONSES}/")
 
 
 def is_by_program(headers: Headers) -> bool:

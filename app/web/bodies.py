@@ -38,6 +38,8 @@ ATTACHMENT_BYTES: Final = max(MAX_PICTURE_BYTES, MAX_DOCUMENT_BYTES) + 1
 """One more than a file may have, so that one that is too large is told by its name."""
 _BY_PATH: Final = {
     "/v1/chat/completions": 8 * MIB,
+    "/v1/responses": 8 * MIB,
+    "/v1/responses/input_tokens": 8 * MIB,
     "/v1/messages": 8 * MIB,
     "/v1/messages/count_tokens": 8 * MIB,
     "/v1/completions": 16 * MIB,

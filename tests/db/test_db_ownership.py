@@ -12,12 +12,22 @@ from typing import Any
 import aiosqlite
 import pytest
 
-from app.db import attachments, branches, folders, messages, personas, saved_prompts, search
+from app.db import (
+    attachments,
+    branches,
+    folders,
+    messages,
+    personas,
+    responses,
+    saved_prompts,
+    search,
+)
 from app.db import chats as db_chats
 from app.db.attachments import NewAttachment
 from app.db.chats import Cursor
 from app.db.connection import Database, open_database
 from app.db.personas import PersonaValues
+from app.db.responses import StoredResponse
 from app.db.search import SearchQuery
 from app.errors import ChatNotFound
 
@@ -26,7 +36,7 @@ OWNER, STRANGER = 1, 2
 QUESTION, ANSWER, SECOND, RUNNING, REMOVED = 1, 2, 3, 4, 5
 TABLES = (
     *("chats", "messages", "checkpoints", "removals", "removed_messages", "chat_settings"),
-    *("attachments", "saved_prompts", "personas", "chat_personas", "folders"),
+    *("attachments", "saved_prompts", "personas", "chat_personas", "folders", "responses"),
 )
 SENT, UNSENT = 1, 2
 SAVED, OTHER_SAVED = 1, 2
@@ -38,9 +48,10 @@ FOR_EVERYBODY = {
     "get_shared",
     # What was removed goes by the ids of its messages, which `prepare_removal` took from its user.
     *("clear_removal", "clear_unused_removals", "purge_removals"),
-    "purge_unsent",
+    *("purge_unsent", "purge_expired_responses"),
     "deliver",  # of an import, to the user for whom it was read
 }
+RESPONSE = StoredResponse("resp_1", None, "[]", "{}", 1.0)
 FOLDER, EMPTY_FOLDER, FILED_CHAT = 1, 2, "f" * 16
 C = aiosqlite.Connection
 
@@ -79,6 +90,7 @@ async def _furnish(c: C) -> None:
     await personas.begin_chat(c, OWNER, CHAT, SAVED)
     assert await folders.add(c, OWNER, "Work", 1.0) == FOLDER
     assert await folders.add(c, OWNER, "Empty", 1.0) == EMPTY_FOLDER
+    await responses.add(c, OWNER, RESPONSE, 4)
     await db_chats.create(c, FILED_CHAT, OWNER, "Filed", "tiny", 0.5)
     assert await folders.move(c, OWNER, FILED_CHAT, FOLDER)
 
@@ -129,6 +141,9 @@ WRITES: dict[str, Callable[[C, int], Awaitable[Any]]] = {
     "fold": lambda c, who: folders.fold(c, who, FOLDER, is_folded=True),
     "remove_folder": lambda c, who: folders.remove(c, who, FOLDER),
     "move": lambda c, who: folders.move(c, who, CHAT, EMPTY_FOLDER),
+    "remove_response": lambda c, who: responses.remove(c, who, RESPONSE.id),
+    "remove_surplus": lambda c, who: responses.remove_surplus(c, who, 0, 0),
+    "remove_some": responses.remove_some,
     "remove_unsent": lambda c, who: attachments.remove_unsent(c, who, UNSENT),
 }
 READS: dict[str, Callable[[C, int], Awaitable[Any]]] = {
@@ -185,6 +200,7 @@ FETCHES: dict[str, Callable[[Database, int], Awaitable[Any]]] = {
     "by_message": lambda db, who: attachments.by_message(db, who, [QUESTION]),
     "texts": lambda db, who: attachments.texts(db, who, [SENT]),
     "chars": lambda db, who: attachments.chars(db, who, [SENT]),
+    "response": lambda db, who: responses.get(db, who, RESPONSE.id, 0.0),
     "find_shown": lambda db, who: attachments.find_shown(db, who, CHAT, SENT),
 }
 
@@ -221,7 +237,17 @@ async def test_another_user_reads_no_row(db: Database, name: str) -> None:
     assert await FETCHES[name](db, OWNER)
 
 
-MODULES = (attachments, branches, db_chats, folders, messages, personas, saved_prompts, search)
+MODULES = (
+    attachments,
+    branches,
+    db_chats,
+    folders,
+    messages,
+    personas,
+    responses,
+    saved_prompts,
+    search,
+)
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -13,7 +13,7 @@ import msgspec
 
 from app.api import http
 from app.api.anthropic.schemas import MessageUsage, OutputDetails, StopReason
-from app.api.anthropic.turns import sign
+from app.api.thought_signatures import sign
 from app.errors import ApiError, PromptTooLong
 from app.inference.completions import Completions
 from app.inference.protocol import Delta, Failed, Finished, Prefill

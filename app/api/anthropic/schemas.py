@@ -68,7 +68,7 @@ class OutputConfig(msgspec.Struct):
     format: OutputFormat | None = None
 
 
-class SentTool(msgspec.Struct):
+class AnthropicTool(msgspec.Struct):
     """Tool that the model may call. input_schema: the JSON schema of its arguments."""
 
     name: str
@@ -77,7 +77,7 @@ class SentTool(msgspec.Struct):
     input_schema: dict[str, Any] | None = None
 
 
-class ToolChoice(msgspec.Struct):
+class AnthropicToolChoice(msgspec.Struct):
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
     disable_parallel_tool_use: bool | None = None
@@ -92,8 +92,8 @@ class MessagesRequest(AnthropicParameters, kw_only=True):
     stream: bool | None = None
     thinking: ThinkingConfig | None = None
     output_config: OutputConfig | None = None
-    tools: Annotated[list[SentTool], Meta(max_length=MAX_TOOLS)] | None = None
-    tool_choice: ToolChoice | None = None
+    tools: Annotated[list[AnthropicTool], Meta(max_length=MAX_TOOLS)] | None = None
+    tool_choice: AnthropicToolChoice | None = None
 
     @property
     def shows_thoughts(self) -> bool:

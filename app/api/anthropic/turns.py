@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 from app.api.anthropic.schemas import MessagesRequest, SentBlock, SentMessage, Source
 from app.api.pictures import SentPicture, from_base64, from_url
 from app.api.prompt_input import CalledFunction, SentToolCall, turn
+from app.api.thought_signatures import signed_thought
 from app.errors import ApiError
 from app.models.model import Turn
-
-SIGNED: Final = "wick."
-"""How a signature of Wick's begins. Behind it stands the thought itself, in base64, so that it
-comes back even from a client that was not shown it."""
-
-
-def sign(thought: str) -> str:
-    """Make the signature of a thought."""
-    return SIGNED + base64.b64encode(thought.encode("utf-8", "replace")).decode()
-
-
-def signed_thought(signature: str) -> str:
-    """Return the thought of a signature; empty for another server's."""
-    if not signature.startswith(SIGNED):
-        return ""
-    try:
-        data = base64.b64decode(signature.removeprefix(SIGNED), validate=True)
-    except (binascii.Error, ValueError):
-        return ""
-    return data.decode("utf-8", "replace")
 
 
 @dataclass(slots=True)

@@ -33,7 +33,7 @@ from app.audit import audit
 from app.config import Settings
 from app.db.users import LOCAL_USER
 from app.errors import NotAllowed, NotLoggedIn
-from app.web.addresses import OWN_API, inside, is_api_path
+from app.web.addresses import OWN_API, inside, is_api_path, is_stored_response_path
 from app.web.context import server_context
 from app.web.security import identity as identities
 from app.web.security.hosts import SAFE_METHODS
@@ -192,6 +192,8 @@ def scope_of(method: str, path: str) -> str:
     is_reading = method in SAFE_METHODS
     if path.startswith(OWN_API):
         return "read" if is_reading else "write"
+    if is_stored_response_path(path):
+        return "chat"
     return "" if is_reading or path in _FOR_ANY_KEY else "chat"
 
 

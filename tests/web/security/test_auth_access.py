@@ -208,6 +208,11 @@ PEOPLE |= {
     ("POST", "/v1/chat/completions"): 404,  # no such model
     ("POST", "/v1/completions"): 404,
     ("POST", "/v1/messages"): 404,
+    ("POST", "/v1/responses"): 404,
+    ("POST", "/v1/responses/input_tokens"): 404,
+    ("GET", "/v1/responses/<response_id>"): 404,
+    ("DELETE", "/v1/responses/<response_id>"): 404,
+    ("GET", "/v1/responses/<response_id>/input_items"): 404,
     ("POST", "/v1/messages/count_tokens"): 404,
     ("POST", "/v1/embeddings"): 404,
     ("POST", "/v1/rerank"): 404,
@@ -316,6 +321,8 @@ BODIES: dict[Row, dict[str, Any]] = {
     ("POST", f"{API_MESSAGE}/continue"): {},
     ("POST", f"{API_MESSAGE}/branch"): {},
     ("POST", "/api/v1/chats"): {"text": "hello", "model": "tiny"},
+    ("POST", "/v1/responses"): {"model": "unheard-of", "input": "hello"},
+    ("POST", "/v1/responses/input_tokens"): {"model": "unheard-of", "input": "hello"},
     ("POST", "/v1/rerank"): {"model": "unheard-of", "query": "x", "documents": ["y"]},
     ("POST", "/v1/audio/speech"): {"input": "x"},
 }

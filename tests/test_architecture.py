@@ -112,7 +112,7 @@ ACROSS_MODULES = {
 }
 OF_THE_REPOSITORY = {
     *("test_architecture.py", "test_compose.py", "test_documents.py", "test_glossary.py"),
-    *("test_containers.py", "test_wheel.py"),
+    *("test_constraints.py", "test_containers.py", "test_wheel.py"),
 }
 
 

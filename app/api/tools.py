@@ -17,6 +17,10 @@ MAX_TOOL_CHARS: Final = 262_144
 """Characters of all schemas and descriptions of a request: they are compiled, and read."""
 MAX_NAME_CHARS: Final = 128
 NAME_PATTERN: Final = rf"^[A-Za-z0-9_][A-Za-z0-9_.:/-]{{0,{MAX_NAME_CHARS - 1}}}$"
+BOTH_TOOLS_AND_RULES: Final = (
+    "An answer can't both call tools and follow a schema or grammar of its own."
+    " Leave out one of them."
+)
 NO_ARGUMENTS: Final = {"type": "object", "properties": {}}
 """The schema of a function for which none is given."""
 _NAME: Final = re.compile(NAME_PATTERN)

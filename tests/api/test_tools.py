@@ -130,6 +130,28 @@ async def test_a_round_trip_reads_only_what_is_new(client: httpx.AsyncClient) ->
     assert again["usage"]["prompt_tokens_details"]["cached_tokens"] >= known - 1
 
 
+async def test_ollama_gets_whole_calls_with_objects(client: httpx.AsyncClient) -> None:
+    options = {"seed": 1, "num_predict": 100}
+    body = {"model": NAME, "messages": [ASKED], "tools": [WEATHER], "options": options}
+    asked = body | {"tool_choice": "required", "stream": False}
+    made = (await client.post("/api/chat", json=asked)).json()
+    assert made["done_reason"] == "stop"
+    (call, *_) = made["message"]["tool_calls"]
+    assert call["function"]["name"] == "get_weather"
+    assert call["function"]["arguments"].keys() == {"city", "unit"}
+    answer = await client.post("/api/chat", json=asked | {"stream": True})
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    called = [line for line in lines if line["message"].get("tool_calls")]
+    assert [line["message"]["tool_calls"][0]["function"] for line in called] == [call["function"]]
+    assert lines[-1]["done"]
+    said = {"role": "tool", "tool_name": "get_weather", "content": "18 degrees"}
+    turns = [ASKED, made["message"], said]
+    again = await client.post("/api/chat", json=body | {"messages": turns, "stream": False})
+    assert again.status_code == 200
+    refused = await client.post("/api/chat", json=asked | {"format": "json"})
+    assert refused.status_code == 400
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tool_choice": "sometimes"}, "tool_choice"),
     ({"tool_choice": {"type": "function", "function": {"name": "no"}}}, "tool_choice"),

@@ -14,24 +14,26 @@ from quart import Blueprint, Response, request
 
 from app.api import generation, http, pictures
 from app.api.ollama.models import KeepAlive, load_or_unload, rfc3339, seconds_of, set_keep_alive
-from app.api.openai.replies import reason_of
 from app.api.parameters import OllamaParameters, chosen_in
 from app.api.pictures import SentPicture, from_base64
 from app.api.prompt_input import RoleName, SentToolCall, turn
+from app.api.tools import BOTH_TOOLS_AND_RULES, NamedTool, OfferedTool, to_choice, to_specs
 from app.errors import ApiError
 from app.inference.completions import Completions
 from app.inference.protocol import Delta, Failed, Finished, Generate, SampledToken, TokenLogprob
 from app.inference.queue import Interrupted
 from app.models.model import Turn
 from app.models.text.thinking import Effort
+from app.models.text.tool_formats import parse_arguments
+from app.models.text.tools import ToolCall, ToolCallDelta, is_whole, join_calls
 from app.web import errors
 
 # Answers, whole or in lines while they are generated.
 
 
 PARAM = "messages"
-TextFields = Callable[[str, str], dict[str, Any]]
-"""Makes the fields of a reply from the text of an answer and its thought."""
+TextFields = Callable[[str, str, Sequence[ToolCall]], dict[str, Any]]
+"""Makes the fields of a reply from the text of an answer, its thought, and its calls."""
 
 
 @dataclass(slots=True)
@@ -57,12 +59,19 @@ class OllamaReply:
                     raise errors.of_event(failed, PARAM)
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
+        calls: list[ToolCallDelta] = []  # this protocol has whole ones
         try:
             while True:
                 match await self._next():
                     case Delta() as delta:
-                        yield http.line(self._part(delta) | {"done": False})
+                        calls += delta.calls
+                        if delta.text or delta.thought or delta.tokens:
+                            part = self._part(replace(delta, calls=()))
+                            yield http.line(part | {"done": False})
                     case Finished() as finished:
+                        if calls:
+                            part = self._part(Delta(0, "", calls=tuple(calls)))
+                            yield http.line(part | {"done": False})
                         yield http.line(self._end(Delta(0, ""), finished))
                         return
                     case Failed() | Interrupted() as failed:
@@ -77,7 +86,7 @@ class OllamaReply:
         return event[1] if event else None
 
     def _part(self, delta: Delta) -> dict[str, Any]:
-        fields = self.fields(delta.text, delta.thought)
+        fields = self.fields(delta.text, delta.thought, join_calls(delta.calls))
         part = {"model": self.model, "created_at": now(), **fields}
         return part | ({"logprobs": _logprobs(delta.tokens)} if delta.tokens else {})
 
@@ -88,7 +97,7 @@ class OllamaReply:
         return self._part(whole) | {
             **ids,
             "done": True,
-            "done_reason": reason_of(finished),
+            "done_reason": "length" if finished.reason == "length" else "stop",
             "total_duration": _nanoseconds(total),
             "load_duration": _nanoseconds(waited),  # in the queue, too
             "prompt_eval_count": finished.prompt_tokens,
@@ -131,6 +140,8 @@ class OllamaMessage(msgspec.Struct):
     role: RoleName
     content: str | None = None
     tool_calls: list[SentToolCall] | None = None
+    tool_name: str | None = None
+    tool_call_id: str | None = None
     thinking: str | None = None
     images: list[str] | None = None
 
@@ -151,8 +162,8 @@ class OllamaChatRequest(OllamaRequest, kw_only=True):
     """No messages: the model is loaded, or with a keep_alive of 0 unloaded."""
 
     messages: list[OllamaMessage] | None = None
-    tools: list[Any] | None = None
-    tool_choice: Any = None
+    tools: list[OfferedTool] | None = None
+    tool_choice: str | NamedTool | None = None
 
 
 class OllamaGenerateRequest(OllamaRequest, kw_only=True):
@@ -171,9 +182,21 @@ class OllamaErrorResponse(msgspec.Struct):
     error: str
 
 
-class OllamaReplyMessage(msgspec.Struct):
+class OllamaFunctionObject(msgspec.Struct):
+    name: str
+    arguments: dict[str, Any]
+    index: int
+
+
+class OllamaCallObject(msgspec.Struct):
+    id: str
+    function: OllamaFunctionObject
+
+
+class OllamaReplyMessage(msgspec.Struct, omit_defaults=True):
     role: Literal["assistant"]
     content: str
+    tool_calls: list[OllamaCallObject] | None = None
 
 
 class OllamaEnd(msgspec.Struct, kw_only=True):
@@ -206,8 +229,10 @@ class OllamaGenerateResponse(OllamaEnd, kw_only=True):
 @blueprint.post("/chat")
 async def chat() -> Response:
     body = await http.parse_body(OllamaChatRequest)
-    if body.tools and body.tool_choice != "none":
-        raise ApiError(f"{body.model} does not support tools.", param="tools")
+    specs = to_specs(body.tools or ())
+    choice = to_choice(body.tool_choice, specs)
+    if body.format and specs and choice != "none":
+        raise ApiError(BOTH_TOOLS_AND_RULES, param="format")
     if not body.messages:
         return await _load_or_unload(body, _chat_fields)
     turns = tuple(_turn(message) for message in body.messages)
@@ -216,7 +241,8 @@ async def chat() -> Response:
         for number, message in enumerate(body.messages)
         for picture in _sent(message.images, number)
     ]
-    return await _answer(body, Generate(0, turns), _chat_fields, sent)
+    command = Generate(0, turns, tools=specs, tool_choice=choice)
+    return await _answer(body, command, _chat_fields, sent)
 
 
 @blueprint.post("/generate")
@@ -256,11 +282,20 @@ def _check_generate(body: OllamaGenerateRequest) -> None:
         raise ApiError("suffix does not go with context.", param="suffix")
 
 
-def _chat_fields(text: str, thought: str) -> dict[str, Any]:
-    return {"message": {"role": "assistant", "content": text} | _thinking(thought)}
+def _chat_fields(text: str, thought: str, calls: Sequence[ToolCall]) -> dict[str, Any]:
+    whole = [call for call in calls if is_whole(call)]  # the last one may have been cut
+    called = [_call(number, call) for number, call in enumerate(whole)]
+    message = {"role": "assistant", "content": text} | _thinking(thought)
+    return {"message": message | ({"tool_calls": called} if called else {})}
 
 
-def _generate_fields(text: str, thought: str) -> dict[str, Any]:
+def _call(number: int, call: ToolCall) -> dict[str, Any]:
+    arguments = parse_arguments(call.arguments)
+    function = {"index": number, "name": call.name, "arguments": arguments}
+    return {"id": call.id, "function": function}
+
+
+def _generate_fields(text: str, thought: str, _: Sequence[ToolCall]) -> dict[str, Any]:
     return {"response": text} | _thinking(thought)
 
 
@@ -272,6 +307,8 @@ def _turn(message: OllamaMessage) -> Turn:
     if message.images and message.role != "user":
         raise ApiError("Only a user's messages may have images.", param="images")
     made = turn(message.role, message.content or "", message.tool_calls or ())
+    if made.role == "tool":
+        made = replace(made, call_id=message.tool_call_id or "", tool=message.tool_name or "")
     return replace(made, thought=message.thinking or "")
 
 
@@ -302,7 +339,7 @@ def _schema(wanted: str | dict[str, Any] | None) -> str | None:
 async def _load_or_unload(body: OllamaRequest, fields: TextFields) -> Response:
     name = generation.model_name(body.model)
     reason = await http.while_allowed(load_or_unload(name, body.keep_alive))
-    content = {"model": body.model, "created_at": now(), **fields("", ""), "done": True}
+    content = {"model": body.model, "created_at": now(), **fields("", "", ()), "done": True}
     return http.json_response(content | {"done_reason": reason})
 
 

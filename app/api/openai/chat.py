@@ -15,7 +15,7 @@ from app.api.openai.replies import CompletionResponse, reason_of
 from app.api.openai.schemas import Count, OpenAIRequest
 from app.api.pictures import SentPicture, from_url
 from app.api.prompt_input import RoleName, SentToolCall, turn
-from app.api.tools import NamedTool, OfferedTool, to_choice, to_specs
+from app.api.tools import BOTH_TOOLS_AND_RULES, NamedTool, OfferedTool, to_choice, to_specs
 from app.errors import ApiError
 from app.inference.protocol import Delta, Finished, Generate, SampledToken, TokenLogprob
 from app.models.model import Turn
@@ -81,8 +81,7 @@ class ChatRequest(OpenAIRequest, kw_only=True):
             return
         if self.schema is not None or self.grammar:
             raise ApiError(
-                "An answer can't both call tools and follow a schema or grammar of its own."
-                " Leave out one of them.",
+                BOTH_TOOLS_AND_RULES,
                 param="grammar" if self.grammar else "response_format",
             )
 

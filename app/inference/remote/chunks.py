@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from app.inference.protocol import SampledToken, TokenLogprob, to_storable
+from app.models.text.call_parser import make_call_id
+from app.models.text.tools import ToolCallDelta
 
 # Server-sent events from bytes that nobody vouches for: lines and the whole are bounded.
 
@@ -70,6 +72,8 @@ class SseParser:
 
 DONE: Final = "[DONE]"
 MAX_COUNT: Final = 1 << 40
+MAX_CALLS: Final = 128
+MAX_CALL_NAME_CHARS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +84,20 @@ class ChunkUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class CallFragment:
+    """Fragment of a tool call, as the server sends it: not all tell its index or its id."""
+
+    index: int | None
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """Content of one event. thought: what the model reasons before it answers; finish: the
     server's word for how the answer ended; prompt_progress: prompt tokens done and in all; tokens:
-    how likely those of the text were, where that was asked for."""
+    how likely those of the text were, where that was asked for; calls: more of tool calls."""
 
     text: str = ""
     thought: str = ""
@@ -91,6 +105,7 @@ class Chunk:
     usage: ChunkUsage | None = None
     prompt_progress: tuple[int, int] | None = None
     tokens: tuple[SampledToken, ...] = ()
+    calls: tuple[CallFragment, ...] = ()
 
 
 class ErrorChunk(Exception):
@@ -136,7 +151,83 @@ def _parse_choice(chunk: dict[str, Any]) -> Chunk:
         usage=usage,
         prompt_progress=reading,
         tokens=_tokens(choice.get("logprobs")),
+        calls=_calls(delta),
     )
+
+
+def _calls(delta: dict[str, Any]) -> tuple[CallFragment, ...]:
+    """Parse fragments of tool calls, also of the one call that older servers know."""
+    given = delta.get("tool_calls") or ()
+    if not given and delta.get("function_call"):
+        given = [{"function": delta["function_call"]}]
+    return tuple(_call(call) for call in given)
+
+
+def _call(call: dict[str, Any]) -> CallFragment:
+    function = call.get("function") or {}
+    arguments = function.get("arguments")
+    if isinstance(arguments, dict):
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    index, call_id, name = call.get("index"), call.get("id"), function.get("name")
+    if index is not None and not 0 <= _count(index) < MAX_CALLS:
+        raise ProtocolViolation("calls too many tools")
+    named = _storable(str(call_id or "")), _storable(name or "")
+    if max(map(len, named)) > MAX_CALL_NAME_CHARS:
+        raise ProtocolViolation("has names without end")
+    return CallFragment(index, *named, _storable(arguments or ""))
+
+
+class CallJoiner:
+    """Makes the deltas of calls from what servers send: with or without index and id, in pieces or
+    whole, with names that come again."""
+
+    def __init__(self) -> None:
+        self.calls: list[ToolCallDelta] = []
+        """Calls that have begun, without their arguments."""
+        self._places: dict[int, int] = {}
+        self._held: dict[int, str] = {}
+        self._filled = set[int]()
+
+    def add(self, fragments: Iterable[CallFragment]) -> tuple[ToolCallDelta, ...]:
+        """Raises ProtocolViolation."""
+        made = tuple(delta for one in fragments if (delta := self._add(one)) is not None)
+        self._filled |= {delta.index for delta in made if delta.arguments}
+        return made
+
+    def flush(self) -> tuple[ToolCallDelta, ...]:
+        """End the calls: those without arguments get an empty object."""
+        empty = [call.index for call in self.calls if call.index not in self._filled]
+        self._filled |= set(empty)
+        return tuple(ToolCallDelta(index, arguments="{}") for index in empty)
+
+    def _add(self, one: CallFragment) -> ToolCallDelta | None:
+        place = self._place(one)
+        if place is None:
+            if not one.name:  # its name is still to come
+                index = -1 if one.index is None else one.index
+                self._held[index] = self._held.get(index, "") + one.arguments
+                return None
+            return self._begin(one)
+        return ToolCallDelta(place, arguments=one.arguments) if one.arguments else None
+
+    def _place(self, one: CallFragment) -> int | None:
+        """Number of the call that this is more of; None where it begins one."""
+        place = self._places.get(one.index) if one.index is not None else None
+        if one.index is None and self.calls and not one.name:
+            place = len(self.calls) - 1
+        is_other = place is not None and one.name and one.id not in {"", self.calls[place].id}
+        return None if is_other else place
+
+    def _begin(self, one: CallFragment) -> ToolCallDelta:
+        if len(self.calls) >= MAX_CALLS:
+            raise ProtocolViolation("calls too many tools")
+        place = len(self.calls)
+        if one.index is not None:
+            self._places[one.index] = place
+        held = self._held.pop(-1 if one.index is None else one.index, "")
+        begun = ToolCallDelta(place, one.id or make_call_id(), one.name)
+        self.calls.append(begun)
+        return replace(begun, arguments=held + one.arguments)
 
 
 def _usage(values: Any) -> ChunkUsage | None:

@@ -91,6 +91,7 @@ def _guess(turns: Sequence[Turn]) -> float:
         latin = len(turn.content.encode("ascii", "ignore"))
         total += _TURN + latin / _LATIN + (len(turn.content) - latin) / _OTHER
         total += CHARACTERS_PER_IMAGE / _LATIN * len(turn.images)
+        total += sum(len(call.name) + len(call.arguments) for call in turn.calls) / _LATIN
     return total
 
 
@@ -109,17 +110,66 @@ def request_body(
 ) -> dict[str, Any]:
     """The JSON of one request. is_plain: without the fields that not every server knows."""
     body: dict[str, Any] = {"model": upstream.model, "stream": True, "max_tokens": max_tokens}
-    body |= _prompt(command, turns) | _sampling(command)
+    body |= _prompt(command, turns, is_plain=is_plain) | _sampling(command) | _tools(command)
     return body if is_plain else body | _extras(command)
 
 
-def _prompt(command: Generate, turns: Sequence[Turn]) -> dict[str, Any]:
+def told_beside(command: Generate) -> str:
+    """Text that a prompt has beside its turns, for its size: the answer's beginning, and tools."""
+    tools = command.tools if command.offers_tools else ()
+    told = (tool.name + tool.description + tool.parameters for tool in tools)
+    return command.opening + "".join(told)
+
+
+def _tools(command: Generate) -> dict[str, Any]:
+    """The fields that offer tools."""
+    if not command.offers_tools:
+        return {}
+    tools = [
+        {
+            "type": "function",
+            "function": {
+                "name": tool.name,
+                "description": tool.description,
+                "parameters": json.loads(tool.parameters),
+            },
+        }
+        for tool in command.tools
+    ]
+    choice: dict[str, Any] = {}
+    if command.tool_choice.startswith("="):
+        named = {"type": "function", "function": {"name": command.tool_choice[1:]}}
+        choice = {"tool_choice": named}
+    elif command.must_call:
+        choice = {"tool_choice": command.tool_choice}
+    if not command.parallel_tool_calls:
+        choice["parallel_tool_calls"] = False
+    return {"tools": tools, **choice}
+
+
+def _message(turn: Turn, *, is_plain: bool) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": turn.role, "content": _content(turn)}
+    if turn.role == "tool":
+        message["tool_call_id"] = turn.call_id
+    if turn.calls:
+        message["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in turn.calls
+        ]
+        if turn.thought and not is_plain:  # models go on thinking where they called a tool
+            message["reasoning_content"] = turn.thought
+    return message
+
+
+def _prompt(command: Generate, turns: Sequence[Turn], *, is_plain: bool) -> dict[str, Any]:
     if command.text is not None:
         prompt = {"prompt": list(command.before) or command.text}
         return prompt | {"suffix": command.suffix} if command.suffix else prompt
-    messages: list[dict[str, Any]] = [
-        {"role": turn.role, "content": _content(turn)} for turn in turns
-    ]
+    messages = [_message(turn, is_plain=is_plain) for turn in turns]
     if not command.opening:
         return {"messages": messages}
     # vLLM and SGLang go on with the last message when they are asked to, llama-server, Ollama and
@@ -178,6 +228,8 @@ def _extras(command: Generate) -> dict[str, Any]:
     """Add what only some servers know: by the names of vLLM, SGLang and Wick, and by those of
     Ollama, llama-server and LM Studio."""
     extras: dict[str, Any] = {"stream_options": {"include_usage": True}, "return_progress": True}
+    if command.offers_tools and command.parallel_tool_calls:
+        extras["parallel_tool_calls"] = True  # llama-server has one call at a time otherwise
     think = False if command.effort == "none" else command.think
     if think is not None:
         extras["chat_template_kwargs"] = {"enable_thinking": think}  # llama-server, vLLM, SGLang

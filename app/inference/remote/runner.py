@@ -27,7 +27,7 @@ from app.inference.protocol import (
 )
 from app.inference.remote.errors import Timeouts, UpstreamError
 from app.inference.remote.health import HttpClients, key_problem
-from app.inference.remote.request import EstimatedPrompt, endpoint_path, request_body
+from app.inference.remote.request import EstimatedPrompt, endpoint_path, request_body, told_beside
 from app.inference.remote.servers import Server, ServerPool
 from app.inference.remote.stream import ResponseStream, ThoughtTooLong
 from app.models.model import Turn
@@ -211,7 +211,7 @@ class RemoteAnswer:
             )
         fit = server.sizes.fit if command.allow_truncation else server.sizes.fit_all
         left = max(1, command.max_tokens - self._reply.cut_tokens)
-        return fit(command.turns, command.opening, left, window)
+        return fit(command.turns, told_beside(command), left, window)
 
 
 def _without_thought(command: Generate) -> Generate:

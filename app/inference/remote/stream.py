@@ -23,6 +23,7 @@ from app.inference.protocol import (
 from app.inference.remote import errors
 from app.inference.remote.chunks import (
     DONE,
+    CallJoiner,
     Chunk,
     ChunkUsage,
     ErrorChunk,
@@ -77,6 +78,7 @@ class ResponseStream:
         self._pieces = 0
         self._written = 0
         self._parser = ThinkingParser(THINK)
+        self._calls = CallJoiner()
         self._finish = ""
         self._has_ended = False
 
@@ -100,6 +102,7 @@ class ResponseStream:
         self._began = time.monotonic()
         self._pieces, self._finish, self.usage, self._has_said = 0, "", None, False
         # Servers that do not tell thoughts apart send them in front of the answer.
+        self._calls = CallJoiner()
         begun = bool(self._command.opening) or self._command.text is not None
         self._parser = ThinkingParser(THINK, is_answering=begun, resumes=begun)
 
@@ -185,6 +188,11 @@ class ResponseStream:
             count = max(1, len(piece.tokens))  # most servers send each by itself, and tell none
             self._divide(self._parser.feed(piece.text), piece.tokens, count)
             seconds = self._timeouts.between
+        if piece.calls:
+            self._divide(self._parser.flush())
+            calls = self._calls.add(piece.calls)
+            self._emit_delta(Delta(self._command.id, "", count=1, calls=calls))
+            seconds = self._timeouts.between
         return seconds
 
     def _divide(
@@ -208,10 +216,11 @@ class ResponseStream:
 
     def _emit_delta(self, delta: Delta) -> None:
         self._pieces += delta.count
-        if not (delta.text or delta.thought or delta.tokens):
+        if not (delta.text or delta.thought or delta.tokens or delta.calls):
             return
         self._first, self._has_said = self._first or time.monotonic(), True
         self._written += len(delta.text) + len(delta.thought)
+        self._written += sum(len(call.arguments) for call in delta.calls)
         self._emit(delta)
         if self._written > MAX_ANSWER_CHARS:
             raise ProtocolViolation("does not end")
@@ -229,13 +238,20 @@ class ResponseStream:
 
     def _close(self, upstream: Upstream) -> None:
         self._divide(self._parser.flush())
+        self._emit_delta(Delta(self._command.id, "", count=0, calls=self._calls.flush()))
         if self._finish in CUTS:
             said = self._finish.replace("_", " ")
             self.end(
                 Aborted(self._command.id, f"{upstream.host} ended this answer early ({said}).")
             )
         else:
-            self.end(self.finished("length" if self._finish == "length" else "stop"))
+            self.end(self.finished(self._reason()))
+
+    def _reason(self) -> FinishReason:
+        """Not all servers say why an answer with calls ended."""
+        if self._finish == "length":
+            return "length"
+        return "tool_calls" if self._calls.calls else "stop"
 
     def _as_upstream_error(
         self, upstream: Upstream, error: TimeoutError | ProtocolViolation | httpx.HTTPError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -58,3 +59,11 @@ def join_calls(deltas: Iterable[ToolCallDelta]) -> tuple[ToolCall, ...]:
     """The calls that deltas say, in the order in which they began."""
     merged = merge_deltas(deltas)
     return tuple(ToolCall(call.id, call.name, call.arguments) for call in merged)
+
+
+def is_whole(call: ToolCall) -> bool:
+    """True for a call whose arguments are an object, and not the beginning of one."""
+    try:
+        return isinstance(json.loads(call.arguments), dict)
+    except (ValueError, RecursionError):
+        return False

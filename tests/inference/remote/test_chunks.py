@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from app.inference.remote.chunks import (
     MAX_EVENT_BYTES,
+    CallJoiner,
     Chunk,
     ErrorChunk,
     ProtocolViolation,
@@ -33,7 +34,10 @@ JSON = st.recursive(
     max_leaves=8,
 )
 FIELDS = st.sampled_from(
-    ["choices", "usage", "error", "delta", "content", "text", "logprobs", "prompt_progress"]
+    [
+        *("choices", "usage", "error", "delta", "content", "text", "logprobs", "prompt_progress"),
+        *("tool_calls", "function_call", "function", "arguments", "name", "index", "id"),
+    ]
 )
 
 
@@ -75,6 +79,7 @@ def test_an_event_without_end_violates_the_protocol(piece: bytes) -> None:
 def test_any_json_is_a_chunk_or_a_violation(chunk: dict[str, object]) -> None:
     try:
         piece = parse_chunk(json.dumps(chunk))
+        CallJoiner().add(piece.calls)
     except (ProtocolViolation, ErrorChunk):
         return
     assert isinstance(piece, Chunk)

@@ -28,6 +28,7 @@ from app.inference.remote.servers import ServerPool
 from app.inference.worker import Worker
 from app.models.model import Turn
 from app.models.model_files import DEFAULT_TEMPLATE_SETTINGS
+from app.models.text.tools import ToolCall, ToolSpec, join_calls
 from app.models.upstream import RemoteModel, Upstream
 from tests.inference.remote.stub import Call, Script, Stub, answer, chunk, serving
 from tests.inference.stage import Ear
@@ -856,6 +857,100 @@ async def test_parameters_of_programs_are_passed_on(make_stage: MakeStage, stub:
     assert body["response_format"]["json_schema"]["schema"] == {"type": "object"}
     token = SampledToken((97,), -0.5, (TokenLogprob((98,), -2.0),))
     assert (await requester.hears(Delta)).tokens == (token,)
+
+
+LOOK = ToolSpec("look", "Looks.", '{"type": "object", "properties": {"at": {"type": "string"}}}')
+CALLS: list[tuple[str, list[list[dict[str, Any]]]]] = [
+    (
+        "as OpenAI does",
+        [
+            [{"index": 0, "id": "a", "function": {"name": "look", "arguments": ""}}],
+            [{"index": 0, "function": {"arguments": '{"at": '}}],
+            [{"index": 0, "function": {"arguments": '"sky"}'}}],
+            [{"index": 1, "id": "b", "function": {"name": "wait", "arguments": "{}"}}],
+        ],
+    ),
+    (
+        "whole, with one index for all",
+        [
+            [{"index": 0, "id": "a", "function": {"name": "look", "arguments": '{"at": "sky"}'}}],
+            [{"index": 0, "id": "b", "function": {"name": "wait", "arguments": "{}"}}],
+        ],
+    ),
+    (
+        "without index and id, and objects",
+        [
+            [{"function": {"name": "look", "arguments": {"at": "sky"}}}],
+            [{"function": {"name": "wait"}}],
+        ],
+    ),
+    (
+        "with names that come again",
+        [
+            [{"index": 0, "id": "a", "function": {"name": "look", "arguments": '{"at": '}}],
+            [{"index": 0, "id": "a", "function": {"name": "look", "arguments": '"sky"}'}}],
+            [{"index": 1, "id": "b", "function": {"name": "wait", "arguments": ""}}],
+        ],
+    ),
+    (
+        "with arguments before the name",
+        [
+            [{"index": 0, "function": {"arguments": '{"at": '}}],
+            [{"index": 0, "id": "a", "function": {"name": "look", "arguments": '"sky"}'}}],
+            [{"index": 1, "function": {"name": "wait", "arguments": "{}"}}],
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("how", "pieces"), CALLS, ids=[how for how, _ in CALLS])
+async def test_calls_of_tools_are_passed_on_however_a_server_sends_them(
+    make_stage: MakeStage, stub: Stub, how: str, pieces: list[list[dict[str, Any]]]
+) -> None:
+    async def script(call: Call) -> None:
+        await call.head()
+        await call.say("Let me look.")
+        for calls in pieces:
+            await call.event({"choices": [{"index": 0, "delta": {"tool_calls": calls}}]})
+        await call.finish("stop" if how.startswith("whole") else "tool_calls")
+
+    stub.script = script
+    requester = make_stage(stub).ask(tools=(LOOK,))
+    end = await requester.end()
+    assert isinstance(end, Finished)
+    assert end.reason == "tool_calls"
+    assert requester.text == "Let me look."
+    deltas = [call for event in requester.heard if isinstance(event, Delta) for call in event.calls]
+    calls = join_calls(deltas)
+    assert [(call.name, call.arguments) for call in calls] == [
+        ("look", '{"at": "sky"}'),
+        ("wait", "{}"),
+    ]
+    assert all(call.id for call in calls)
+    assert sum(bool(delta.name) for delta in deltas) == 2
+
+
+async def test_tools_and_their_results_are_sent(make_stage: MakeStage, stub: Stub) -> None:
+    turns = (
+        Turn("user", "What is up?"),
+        Turn("assistant", "", "hm", calls=(ToolCall("a", "look", '{"at": "sky"}'),)),
+        Turn("tool", "clouds", call_id="a", tool="look"),
+    )
+    stage = make_stage(stub)
+    given = ("auto", "required", "=look", "none")
+    for choice in given:
+        await stage.ask(turns=turns, tools=(LOOK,), tool_choice=choice).end()
+    first, must, named, none = (call.body for call in stub.calls)
+    function = first["tools"][0]["function"]
+    assert (function["name"], function["parameters"]["type"]) == ("look", "object")
+    assert "tool_choice" not in first
+    assert must["tool_choice"] == "required"
+    assert named["tool_choice"] == {"type": "function", "function": {"name": "look"}}
+    assert "tools" not in none
+    _, called, result = first["messages"]
+    assert called["tool_calls"][0]["function"] == {"name": "look", "arguments": '{"at": "sky"}'}
+    assert called["reasoning_content"] == "hm"
+    assert result == {"role": "tool", "content": "clouds", "tool_call_id": "a"}
 
 
 async def test_a_text_without_turns_is_continued(make_stage: MakeStage, stub: Stub) -> None:

@@ -63,8 +63,7 @@ def _spec(number: int, tool: OfferedTool) -> ToolSpec:
             f"Models here can call functions only, not “{tool.type}”.", param=f"tools[{number}]"
         )
     function = tool.function
-    parameters = msgspec.json.encode(function.parameters or NO_ARGUMENTS).decode()
-    return ToolSpec(function.name, function.description or "", parameters)
+    return function_spec(function.name, function.description, function.parameters)
 
 
 def check_specs(specs: Sequence[ToolSpec]) -> tuple[ToolSpec, ...]:
@@ -89,6 +88,23 @@ def check_specs(specs: Sequence[ToolSpec]) -> tuple[ToolSpec, ...]:
             raise ApiError(f"Two tools are called “{spec.name}”.", param=param)
         seen.add(spec.name)
     return tuple(specs)
+
+
+def function_spec(name: str, description: str | None, parameters: object) -> ToolSpec:
+    """Make the spec of a function; parameters: its schema, where it has one."""
+    schema = msgspec.json.encode(parameters or NO_ARGUMENTS).decode()
+    return ToolSpec(name, description or "", schema)
+
+
+def check_rules(specs: Sequence[ToolSpec], choice: str, schema: str | None, param: str) -> None:
+    """Raises ApiError for an answer that is to call tools and to follow a schema. param: the field
+    with that."""
+    if specs and choice != "none" and schema is not None:
+        raise ApiError(
+            "An answer can't both call tools and follow a schema of its own. Leave out one of"
+            " them.",
+            param=param,
+        )
 
 
 def to_choice(given: str | NamedTool | None, specs: Sequence[ToolSpec]) -> str:

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from quart import Blueprint, Response, request
 
 from app.api import generation, http, pictures
 from app.api.anthropic.replies import BlockWriter, MessageReply, wait_first_event
-from app.api.anthropic.schemas import MessagesRequest, TokensCount
+from app.api.anthropic.schemas import (
+    AnthropicTool,
+    AnthropicToolChoice,
+    MessagesRequest,
+    TokensCount,
+)
 from app.api.anthropic.turns import Conversation
-from app.errors import ApiError
+from app.api.tools import (
+    NamedFunction,
+    NamedTool,
+    check_rules,
+    check_specs,
+    function_spec,
+    to_choice,
+)
 from app.inference.protocol import Generate
+from app.models.text.tools import ToolSpec
 from app.web.context import server_context
 
 blueprint = Blueprint("api_anthropic_messages", __name__, url_prefix="/v1/messages")
@@ -71,20 +85,35 @@ async def count_tokens() -> Response:
 def _generate(body: MessagesRequest, said: Conversation) -> Generate:
     output = body.output_config
     schema = output.format.schema if output is not None and output.format is not None else None
-    if body.tools and (body.tool_choice is None or body.tool_choice.type != "none"):
-        raise ApiError(
-            "The models that run here cannot call tools. Leave the tools out, please.",
-            param="tools",
-            code="unsupported_parameter",
-        )
+    rules = None if schema is None else json.dumps(schema)
+    specs, choice = _tools(body.tools or ()), body.tool_choice
+    wanted = to_choice(_choice(choice), specs)
+    check_rules(specs, wanted, rules, "output_config")
     return Generate(
         id=0,
         turns=tuple(said.turns),
         allow_truncation=False,
-        schema=None if schema is None else json.dumps(schema),
+        schema=rules,
+        tools=specs,
+        tool_choice=wanted,
+        parallel_tool_calls=choice is None or not choice.disable_parallel_tool_use,
         think=body.shows_thoughts,
         effort=None if output is None else output.effort,
     )
+
+
+def _tools(tools: Sequence[AnthropicTool]) -> tuple[ToolSpec, ...]:
+    """Raises ApiError."""
+    own = [tool for tool in tools if tool.type in {None, "custom"}]
+    return check_specs([function_spec(t.name, t.description, t.input_schema) for t in own])
+
+
+def _choice(given: AnthropicToolChoice | None) -> str | NamedTool | None:
+    if given is None:
+        return None
+    if given.type == "tool":
+        return NamedTool(NamedFunction(given.name or ""))
+    return "required" if given.type == "any" else given.type
 
 
 def _thought_limit(body: MessagesRequest) -> dict[str, Any]:

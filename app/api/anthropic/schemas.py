@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -10,8 +10,6 @@ from msgspec import Meta
 from app.api.parameters import AnthropicParameters, chosen_in
 from app.errors import ApiError
 from app.models.text.thinking import Effort
-
-MAX_TOOLS: Final = 256
 
 
 class Source(msgspec.Struct):
@@ -69,7 +67,8 @@ class OutputConfig(msgspec.Struct):
 
 
 class AnthropicTool(msgspec.Struct):
-    """Tool that the model may call. input_schema: the JSON schema of its arguments."""
+    """Tool that the model may call. input_schema: the JSON schema of its arguments. Tools of other
+    types than `custom` are those of Anthropic's servers, and passed over."""
 
     name: str
     type: str | None = None
@@ -92,7 +91,7 @@ class MessagesRequest(AnthropicParameters, kw_only=True):
     stream: bool | None = None
     thinking: ThinkingConfig | None = None
     output_config: OutputConfig | None = None
-    tools: Annotated[list[AnthropicTool], Meta(max_length=MAX_TOOLS)] | None = None
+    tools: list[AnthropicTool] | None = None
     tool_choice: AnthropicToolChoice | None = None
 
     @property

@@ -69,7 +69,8 @@ class Conversation:
         text = _plain_text([one for one in blocks if one.type != "image"], param)
         if block.is_error:
             text = f"Error: {text}"
-        self.turns.append(turn("tool", text))
+        result = turn("tool", text)
+        self.turns.append(replace(result, call_id=block.tool_use_id or ""))
         return pictures
 
 
@@ -82,7 +83,7 @@ def _answer(blocks: Sequence[SentBlock], param: str) -> Turn:
             thought += signed_thought(block.data or "")
         elif block.type == "tool_use":
             given = block.input if isinstance(block.input, dict) else {}
-            calls.append(SentToolCall(CalledFunction(block.name or "", given)))
+            calls.append(SentToolCall(CalledFunction(block.name or "", given), block.id))
         else:
             text += _text(block, f"{param}.content.{place}")
     return replace(turn("assistant", text, calls), thought=thought)

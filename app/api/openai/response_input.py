@@ -59,7 +59,7 @@ class ItemReader:
                 self._begin_answer().thought += _thought(item)
             case "function_call":
                 called = CalledFunction(item.name or "", item.arguments or "{}")
-                self._begin_answer().calls.append(_call(called, item.call_id or ""))
+                self._begin_answer().calls.append(SentToolCall(called, item.call_id))
             case "function_call_output":
                 self._add_result(item, param)
             case other:
@@ -116,10 +116,6 @@ class ItemReader:
                     code="unsupported_content",
                 )
         return text
-
-
-def _call(called: CalledFunction, _call_id: str) -> SentToolCall:
-    return SentToolCall(called)
 
 
 def _thought(item: InputItem) -> str:

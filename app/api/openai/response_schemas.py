@@ -13,7 +13,6 @@ from app.api.parameters import ResponsesParameters, chosen_in
 from app.errors import ApiError
 from app.models.text.thinking import Effort
 
-MAX_TOOLS: Final = 256
 MAX_ITEMS: Final = 4096
 MAX_METADATA: Final = 16
 LOGPROBS: Final = "message.output_text.logprobs"
@@ -69,6 +68,26 @@ class TextConfig(msgspec.Struct, omit_defaults=True):
     verbosity: str | None = None
 
 
+class ResponsesTool(msgspec.Struct, omit_defaults=True):
+    """Function that the model may call. parameters: the JSON schema of its arguments. Tools of
+    other types are those of OpenAI's servers, and passed over."""
+
+    type: str
+    name: str | None = None
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ResponsesToolChoice(msgspec.Struct, omit_defaults=True):
+    """The one function to call, or those that may be (`allowed_tools`)."""
+
+    type: str
+    name: str | None = None
+    mode: Literal["auto", "required"] | None = None
+    tools: list[ResponsesTool] | None = None
+
+
 class ResponsesRequest(ResponsesParameters, kw_only=True):
     """Request whose missing or null fields take the model's default. Other fields are ignored."""
 
@@ -93,8 +112,8 @@ class ResponsesRequest(ResponsesParameters, kw_only=True):
         ]
         | None
     ) = None
-    tools: Annotated[list[dict[str, Any]], Meta(max_length=MAX_TOOLS)] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    tools: list[ResponsesTool] | None = None
+    tool_choice: str | ResponsesToolChoice | None = None
     parallel_tool_calls: bool | None = None
     background: bool | None = None
     conversation: Any = None

@@ -29,11 +29,21 @@ from app.api.openai.response_schemas import (
     InputTokens,
     ResponseDeleted,
     ResponsesRequest,
+    ResponsesToolChoice,
 )
 from app.api.pictures import SentPicture
+from app.api.tools import (
+    NamedFunction,
+    NamedTool,
+    check_rules,
+    check_specs,
+    function_spec,
+    to_choice,
+)
 from app.db.responses import StoredResponse
 from app.errors import ApiError, ResponseNotFound
 from app.inference.protocol import Generate, to_storable
+from app.models.text.tools import ToolSpec
 from app.web.context import server_context
 from app.web.security.identity import current_user
 
@@ -117,15 +127,36 @@ async def _read(body: ResponsesRequest) -> _ReadRequest:
         items = await _resolve(body.input)
     reader = ItemReader(body.instructions or "")
     turns = reader.turns([*msgspec.convert(earlier, list[InputItem]), *items])
+    specs, choice = _tools(body)
+    check_rules(specs, choice, body.schema, "text.format")
     command = Generate(
         id=0,
         turns=turns,
         allow_truncation=body.truncation == "auto",
+        tools=specs,
+        tool_choice=choice,
+        parallel_tool_calls=body.parallel_tool_calls is not False,
         top_logprobs=body.logprobs,
         schema=body.schema,
         effort=None if body.reasoning is None else body.reasoning.effort,
     )
     return _ReadRequest(msgspec.to_builtins(items), command, reader.pictures)
+
+
+def _tools(body: ResponsesRequest) -> tuple[tuple[ToolSpec, ...], str]:
+    """The functions that may be called, and the choice among them. Raises ApiError."""
+    functions = [tool for tool in body.tools or () if tool.type == "function"]
+    given = body.tool_choice
+    if isinstance(given, ResponsesToolChoice) and given.type == "allowed_tools":
+        allowed = {tool.name for tool in given.tools or ()}
+        functions = [tool for tool in functions if tool.name in allowed]
+        given = given.mode
+    specs = check_specs(
+        [function_spec(tool.name or "", tool.description, tool.parameters) for tool in functions]
+    )
+    if isinstance(given, ResponsesToolChoice):
+        return specs, to_choice(NamedTool(NamedFunction(given.name or "")), specs)
+    return specs, to_choice(given, specs)
 
 
 async def _earlier(response_id: str | None) -> list[dict[str, Any]]:
@@ -211,8 +242,8 @@ def _fields(body: ResponsesRequest, command: Generate) -> dict[str, Any]:
         "store": body.is_stored,
         "temperature": command.sampling.temperature,
         "text": {"format": {"type": "text"}} | text,
-        "tool_choice": body.tool_choice or "auto",
-        "tools": body.tools or [],
+        "tool_choice": msgspec.to_builtins(body.tool_choice or "auto"),
+        "tools": msgspec.to_builtins(body.tools or []),
         "top_logprobs": body.top_logprobs or 0,
         "top_p": command.sampling.top_p,
         "truncation": body.truncation or "disabled",

@@ -94,6 +94,7 @@ class Settings:
     login_attempts: int = 5
     connections_per_address: int = 256
     remote_timeout: float = 300.0
+    mcp_timeout: float = 60.0
     titles: Literal["auto", "on", "off"] = "auto"
     temporary_grace: float = 120.0
     fetch_pictures: bool = False
@@ -221,6 +222,12 @@ def runner_environment() -> dict[str, str]:
 def confined_environment() -> dict[str, str]:
     """Environment of a process that reads hostile files: what Python needs, and no secrets."""
     needed = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
+    return {name: os.environ[name] for name in needed if name in os.environ}
+
+
+def tool_environment() -> dict[str, str]:
+    """Environment of a program that the owner lets offer tools: what programs need, no secrets."""
+    needed = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR")
     return {name: os.environ[name] for name in needed if name in os.environ}
 
 
@@ -370,6 +377,7 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "login_attempts": _number(1, 1000),
     "connections_per_address": _number(0, 1_000_000),
     "remote_timeout": _duration,
+    "mcp_timeout": _duration,
     "titles": _choice("auto", "on", "off"),
     "fetch_pictures": _bool,
     "temporary_grace": _duration,

@@ -39,6 +39,11 @@ WickError
 │   ├── MediaRefused       a kind of file that nothing here can decode, or a damaged one
 │   ├── MediaTooLarge      more bytes or seconds than are allowed
 │   └── MediaFailed        its process crashed or took too long
+├── ToolError              something about tools
+│   ├── ToolServerNotFound no such MCP server, or not for this user
+│   ├── InvalidToolServer  a field of an MCP server's settings is wrong
+│   ├── ToolServerFailed   an MCP server is not reached, fails or refuses
+│   └── ToolsNotSetUp      what speaks MCP is not installed here
 ├── AccountError           something about an account
 │   ├── NotLoggedIn        the user must log in first
 │   ├── NotAllowed         only an owner may do this
@@ -264,6 +269,38 @@ class LibraryEntryNotFound(ChatError):
 
 class ResponseNotFound(ChatError):
     status = 404
+
+
+class ToolError(WickError):
+    status = 400
+
+
+class ToolServerNotFound(ToolError):
+    status = 404
+
+
+class InvalidToolServer(ToolError):
+    """Error in a form of an MCP server. `problems`: a sentence for each invalid field, by name."""
+
+    status = 422
+
+    def __init__(self, problems: dict[str, str]) -> None:
+        super().__init__(" ".join(problems.values()))
+        self.problems = problems
+
+
+class ToolServerFailed(ToolError):
+    """Error of an MCP server. `last_words`: what it wrote to its standard error, for owners."""
+
+    status = 502
+
+    def __init__(self, sentence: str, last_words: str = "") -> None:
+        super().__init__(sentence)
+        self.last_words = last_words
+
+
+class ToolsNotSetUp(ToolError):
+    status = 501
 
 
 class AccountError(WickError):

@@ -43,6 +43,7 @@ from app.models import memory
 from app.models.found import FoundModels
 from app.models.install.pulls import PullManager
 from app.models.store import ModelStore
+from app.tools.mcp.servers import McpServers
 
 log = logging.getLogger(__name__)
 STOPPED: Final = "Wick was stopped."
@@ -96,6 +97,7 @@ class Services:
         self.library_files = LibraryFiles(self.saved_prompts, self.personas)
         self._temporary: TemporaryChats | None = None
         self._kept: KeptChats | None = None
+        self.mcp_servers = McpServers(settings, db)
         self.search = ChatSearch(db)
         self.folders = Folders(db, self.hub)
         self.trash = Trash(db, self.pool, self.hub)
@@ -179,6 +181,7 @@ class Services:
             "temporary chats": self.temporary.run,
             "pictures": self.pictures.run,
             "stored responses": self.responses.run,
+            "tool servers": self.mcp_servers.run,
         }
         if self.settings.backup_dir is not None:
             jobs["backups"] = self.backups.run
@@ -215,6 +218,7 @@ class Services:
         await asyncio.gather(
             self.pool.close(STOPPED),
             self.media.close(),
+            self.mcp_servers.close(),
             self.answers.tasks.drain(SAVE_SECONDS),
             self.temporary.services.answers.tasks.drain(SAVE_SECONDS),
             self.quotas.tasks.drain(SAVE_SECONDS),

@@ -106,6 +106,9 @@ MEDIA_CHILD_MAY_IMPORT = (
     *("app.inference.runner.hardening", "app.inference.runner.threads"),
 )
 
+# What MCP connectors may import: they get messages from outside, and know nothing of users.
+MCP_CHILD_MAY_IMPORT = ("app.tools.mcp.protocol", "app.tools.mcp.child")
+
 # Tests that belong to no module of `app/`: of behaviours across modules, and of the repository.
 ACROSS_MODULES = {
     *("clients", "e2e", "fuzz", "page_bench", "recorded", "security", "upstream", "wire"),
@@ -196,6 +199,15 @@ def test_a_child_that_reads_documents_imports_only_what_pages_are() -> None:
         for name in imports_of(path)
         if name.startswith("app.") and not name.startswith(allowed)
     ]
+    assert wrong == []
+
+
+def test_an_mcp_connector_imports_only_its_protocol() -> None:
+    wrong = []
+    for path in (APP / "tools/mcp/child").rglob("*.py"):
+        for name in imports_of(path):
+            if name.startswith("app.") and not name.startswith(MCP_CHILD_MAY_IMPORT):
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}")
     assert wrong == []
 
 

@@ -1,0 +1,1 @@
+"""Tools, resources and prompts of MCP servers, each reached through a process of its own."""

@@ -1,0 +1,1 @@
+"""The MCP connector: a process that speaks with one MCP server by the official SDK."""

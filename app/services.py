@@ -182,6 +182,8 @@ class Services:
             "pictures": self.pictures.run,
             "stored responses": self.responses.run,
             "tool servers": self.mcp_servers.run,
+            "passages": self.saved.passages.run,
+            "passages in memory": self.temporary.services.passages.run,
         }
         if self.settings.backup_dir is not None:
             jobs["backups"] = self.backups.run
@@ -222,6 +224,8 @@ class Services:
             self.answers.tasks.drain(SAVE_SECONDS),
             self.temporary.services.answers.tasks.drain(SAVE_SECONDS),
             self.quotas.tasks.drain(SAVE_SECONDS),
+            self.saved.passages.tasks.drain(SAVE_SECONDS),
+            self.temporary.services.passages.tasks.drain(SAVE_SECONDS),
             self.pulls.close(),
         )
         for stream in self.hub.streams():

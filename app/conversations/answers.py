@@ -17,6 +17,7 @@ from app.config import Settings
 from app.conversations.answer_recorder import AnswerRecorder
 from app.conversations.answer_state import AnswerRef, LiveAnswer
 from app.conversations.attachments import check_unsent
+from app.conversations.document_fit import DocumentFitter
 from app.conversations.history import instruct, to_turns
 from app.conversations.hub import Hub
 from app.conversations.personas import settings_of
@@ -155,6 +156,7 @@ class AnswerService:
         reserve: Reserve,
         titles: TitleMode,
         pictures: Pictures,
+        fitter: DocumentFitter,
         *,
         are_temporary: bool = False,
         owner_db: Database | None = None,
@@ -163,6 +165,7 @@ class AnswerService:
         self._owner_db = owner_db or db
         self._settings = settings
         self._pictures = pictures
+        self._fitter = fitter
         self._are_temporary = are_temporary
         self._db = db
         self._store = store
@@ -320,7 +323,9 @@ class AnswerService:
             path = await messages.load_path(self._db, stream.user_id, chat_id, stream.message_id)
             if not path:
                 raise ChatNotFound("This chat is gone.")
-            files = [file.id for message in path for file in message.attachments]
+            made_with = parse_generation_settings(path[-1].settings) or default
+            fit = await self._fitter.fit(stream.user_id, path, made_with)
+            files = [f.id for m in path for f in m.attachments if f.id not in fit.lines]
             texts = await attachments.texts(self._db, stream.user_id, files) if files else {}
             images = await self._images(stream.model, path) if files else {}
         except WickError as error:
@@ -329,11 +334,11 @@ class AnswerService:
         except BaseException:
             answer.end_without_run("failed", "Something went wrong inside Wick.")
             raise
-        made_with = parse_generation_settings(path[-1].settings) or default
-        turns = instruct(to_turns(path[:-1], texts, images), made_with.instruction)
+        history = to_turns(path[:-1], texts, images, lines=fit.lines, passages=fit.before)
+        turns = instruct(history, made_with.instruction)
         command = Generate(
             id=stream.message_id,
-            turns=(*system_turns(made_with), *turns),
+            turns=(*fit.with_folder(system_turns(made_with)), *turns),
             sampling=made_with.sampling,
             max_tokens=made_with.max_tokens,
             stop=made_with.stop,

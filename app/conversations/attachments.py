@@ -18,6 +18,7 @@ from typing import Any, Final
 import aiosqlite
 
 from app.conversations.imports.chat import fenced, quoted
+from app.conversations.passages import Passages
 from app.conversations.pictures import Pictures, picture_attachment
 from app.conversations.settings import sanitize_text
 from app.db import attachments
@@ -31,7 +32,7 @@ from app.media.picture_files import THUMBNAIL_TYPE
 from app.media.pictures import MAX_PICTURE_BYTES, Picture, PictureDecoder, is_picture
 from app.models.model import Model
 from app.models.parameters import GenerationSettings
-from app.models.text.token_count import count_tokens
+from app.models.text.token_count import count_tokens, estimate_tokens
 
 MAX_FILE_BYTES: Final = 1 << 20
 MAX_FILES: Final = 10
@@ -41,8 +42,6 @@ MAX_CHARS: Final = 1_000_000
 MAX_NAME_CHARS: Final = 120
 UNSENT_SECONDS: Final = 7 * 86400.0
 """After which a file that nobody sent is deleted."""
-_BYTES_PER_TOKEN: Final = 3.6
-"""Between prose (4 to 5 in English) and code (about 3)."""
 _BOMS: Final = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 _CONTROL: Final = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _LANGUAGE: Final = re.compile(r"[A-Za-z0-9+#_-]{1,20}")
@@ -55,12 +54,18 @@ class Attachments:
     """Saves, finds and removes a user's files."""
 
     def __init__(
-        self, db: Database, pictures: Pictures, decoder: PictureDecoder, reader: DocumentReader
+        self,
+        db: Database,
+        pictures: Pictures,
+        decoder: PictureDecoder,
+        reader: DocumentReader,
+        passages: Passages,
     ) -> None:
         self._db = db
         self._pictures = pictures
         self._decoder = decoder
         self._reader = reader
+        self._passages = passages
         self._counting = asyncio.Lock()
 
     async def add(self, user_id: int, name: str, data: bytes) -> Attachment:
@@ -81,7 +86,9 @@ class Attachments:
             await attachments.trim_unsent(connection, user_id)
             return added
 
-        return await self.get(user_id, await self._pictures.save(found, save))
+        added = await self.get(user_id, await self._pictures.save(found, save))
+        self._passages.prepare(user_id, [added])
+        return added
 
     async def get(self, user_id: int, attachment_id: int) -> Attachment:
         """Raises AttachmentNotFound."""
@@ -308,15 +315,20 @@ def _decoded(data: bytes) -> str | None:
     return None
 
 
-def estimate_tokens(text: str) -> int:
-    """About how many tokens a text is; models differ by a third and more."""
-    return max(1, round(len(text.encode()) / _BYTES_PER_TOKEN))
-
-
-def with_files(text: str, files: Sequence[Attachment], texts: Mapping[int, str]) -> str:
-    """A message as a model that sees no pictures reads it: its files, each in a fenced block, then
-    what was written."""
-    blocks = [_as_text(file, texts[file.id]) for file in files if file.id in texts]
+def with_files(
+    text: str,
+    files: Sequence[Attachment],
+    texts: Mapping[int, str],
+    lines: Mapping[int, str] | None = None,
+) -> str:
+    """A message as a model that sees no pictures reads it: its files, each in a fenced block, or
+    as one of these lines, then what was written."""
+    lines = lines or {}
+    blocks = [
+        lines.get(file.id) or _as_text(file, texts[file.id])
+        for file in files
+        if file.id in texts or file.id in lines
+    ]
     return "\n\n".join([*blocks, *([text] if text else [])])
 
 

@@ -8,7 +8,10 @@ from app.conversations.attachments import Attachments
 from app.conversations.branches import Branches
 from app.conversations.chat_copies import ChatCopies
 from app.conversations.chats import ChatService
+from app.conversations.document_fit import DocumentFitter
+from app.conversations.document_search import DocumentSearch
 from app.conversations.hub import Hub
+from app.conversations.passages import Passages
 from app.conversations.pictures import Pictures
 from app.conversations.titles import TitleMode
 from app.db.connection import Database
@@ -45,6 +48,8 @@ class ChatServices:
         owner_db: Database,
         are_temporary: bool = False,
     ) -> None:
+        self.passages = Passages(db)
+        self.document_search = DocumentSearch(db, self.passages)
         self.answers = AnswerService(
             settings,
             db,
@@ -55,11 +60,12 @@ class ChatServices:
             reserve,
             titles,
             pictures,
+            DocumentFitter(db, self.document_search, self.passages),
             are_temporary=are_temporary,
             owner_db=owner_db,
         )
         self.chats = ChatService(db, hub, self.answers, are_temporary=are_temporary)
         self.branches = Branches(db, hub, self.answers)
         self.pictures = pictures
-        self.attachments = Attachments(db, pictures, decoder, reader)
+        self.attachments = Attachments(db, pictures, decoder, reader, self.passages)
         self.copies = ChatCopies(db, hub, are_temporary=are_temporary)

@@ -54,9 +54,13 @@ def to_turns(
     path: Sequence[Message],
     texts: Mapping[int, str] | None = None,
     images: Mapping[int, TurnImage] | None = None,
+    *,
+    lines: Mapping[int, str] | None = None,
+    passages: Mapping[int, str] | None = None,
 ) -> tuple[Turn, ...]:
     """Oldest first; texts: the content of attached files, by their ids; images: pictures that the
-    model is shown, instead of the text in them.
+    model is shown, instead of the text in them; lines: what stands for files that are searched;
+    passages: of those, before the questions with these ids.
 
     An answer without text is left out, and questions that then follow each other become one,
     because many chat templates insist that roles alternate. A question whose answer failed goes
@@ -68,8 +72,9 @@ def to_turns(
             continue
         shown = {f.id: images[f.id] for f in message.attachments if images and f.id in images}
         others = [file for file in message.attachments if file.id not in shown]
+        asked = "\n\n".join(filter(None, [(passages or {}).get(message.id), message.text]))
         turn = Turn(
-            *(message.role, with_files(message.text, others, texts or {}), message.thought or ""),
+            *(message.role, with_files(asked, others, texts or {}, lines), message.thought or ""),
             images=tuple(shown.values()),
         )
         if instruction := instruction_of(message):

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 MAX_UNSENT: Final = 40
 """Files of a user that belong to no message yet; older ones are deleted."""
+_UNSENT: Final = "message_id IS NULL AND folder_id IS NULL"
 _SHOWN: Final = (
     "id, name, kind, media_type, size, tokens, counted_by, digest, width, height, alt, gives_text,"
     " pages, note"
 )
 _COPIED: Final = (
     "user_id, place, name, kind, media_type, size, digest, text, tokens, counted_by, width, height,"
-    " alt, gives_text, pages, note"
+    " alt, gives_text, pages, note, document_id"
 )
 
 
@@ -81,7 +82,8 @@ class NewAttachment:
     note: str = ""
 
 
-def _shown(row: sqlite3.Row) -> Attachment:
+def shown_row(row: sqlite3.Row) -> Attachment:
+    """The file of a row that has these columns."""
     values = {name: row[name] for name in Attachment.__slots__}
     return Attachment(**values | {"gives_text": bool(row["gives_text"])})
 
@@ -89,9 +91,9 @@ def _shown(row: sqlite3.Row) -> Attachment:
 _ADD = """
 INSERT INTO attachments
     (user_id, message_id, place, name, kind, media_type, size, digest, text, tokens, created_at,
-     width, height, alt, gives_text, pages, note)
+     width, height, alt, gives_text, pages, note, folder_id)
 VALUES (:user, :message, :place, :name, :kind, :media_type, :size, :digest, :text, :tokens, :now,
-    :width, :height, :alt, :gives_text, :pages, :note)
+    :width, :height, :alt, :gives_text, :pages, :note, :folder)
 """
 
 
@@ -102,10 +104,12 @@ async def add(
     now: float,
     message_id: int | None = None,
     place: int = 0,
+    folder_id: int | None = None,
 ) -> int:
-    """Add a file and return its id; without a message it is unsent."""
+    """Add a file and return its id; without a message or a folder it is unsent."""
     values = {name: getattr(file, name) for name in NewAttachment.__slots__}
     values |= {"user": user_id, "message": message_id, "place": place, "now": now}
+    values |= {"folder": folder_id}
     cursor = await connection.execute(_ADD, values)
     assert cursor.lastrowid is not None  # noqa: S101 - it was inserted
     return cursor.lastrowid
@@ -114,8 +118,8 @@ async def add(
 async def trim_unsent(connection: aiosqlite.Connection, user_id: int) -> None:
     """Delete the oldest unsent files beyond MAX_UNSENT."""
     await connection.execute(
-        "DELETE FROM attachments WHERE user_id = ?1 AND message_id IS NULL AND id NOT IN (SELECT id"
-        " FROM attachments WHERE user_id = ?1 AND message_id IS NULL ORDER BY id DESC LIMIT ?2)",
+        f"DELETE FROM attachments WHERE user_id = ?1 AND {_UNSENT} AND id NOT IN (SELECT id"  # noqa: S608
+        f" FROM attachments WHERE user_id = ?1 AND {_UNSENT} ORDER BY id DESC LIMIT ?2)",
         (user_id, MAX_UNSENT),
     )
 
@@ -123,7 +127,7 @@ async def trim_unsent(connection: aiosqlite.Connection, user_id: int) -> None:
 async def remove_unsent(connection: aiosqlite.Connection, user_id: int, attachment_id: int) -> bool:
     """Delete a file that is not sent. Whether there was one."""
     cursor = await connection.execute(
-        "DELETE FROM attachments WHERE id = ? AND user_id = ? AND message_id IS NULL",
+        f"DELETE FROM attachments WHERE id = ? AND user_id = ? AND {_UNSENT}",  # noqa: S608
         (attachment_id, user_id),
     )
     return cursor.rowcount > 0
@@ -132,7 +136,8 @@ async def remove_unsent(connection: aiosqlite.Connection, user_id: int, attachme
 async def purge_unsent(connection: aiosqlite.Connection, before: float) -> None:
     """Delete what nobody sent since then, of all users."""
     await connection.execute(
-        "DELETE FROM attachments WHERE message_id IS NULL AND created_at < ?", (before,)
+        f"DELETE FROM attachments WHERE {_UNSENT} AND created_at < ?",  # noqa: S608
+        (before,),
     )
 
 
@@ -151,8 +156,8 @@ async def attach(
     """Give unsent files to a message, in this order. False when one of them is gone."""
     for place, one in enumerate(ids):
         cursor = await connection.execute(
-            "UPDATE attachments SET message_id = ?, place = ?"
-            " WHERE id = ? AND user_id = ? AND message_id IS NULL",
+            "UPDATE attachments SET message_id = ?, place = ?"  # noqa: S608
+            f" WHERE id = ? AND user_id = ? AND {_UNSENT}",
             (message_id, place, one, user_id),
         )
         if cursor.rowcount != 1:
@@ -231,17 +236,17 @@ async def get_many(db: Database, user_id: int, ids: Iterable[int]) -> list[Attac
         f"SELECT {_SHOWN} FROM attachments WHERE id IN ({_list(ids)}) AND user_id = ? ORDER BY id",  # noqa: S608
         (user_id,),
     )
-    return [_shown(row) for row in rows]
+    return [shown_row(row) for row in rows]
 
 
 async def unsent(db: Database, user_id: int, ids: Iterable[int]) -> list[Attachment]:
     """Find those of the user's files that are not sent, in the order of their ids."""
     rows = await db.fetch_all(
         f"SELECT {_SHOWN} FROM attachments WHERE id IN ({_list(ids)}) AND user_id = ?"  # noqa: S608
-        " AND message_id IS NULL ORDER BY id",
+        f" AND {_UNSENT} ORDER BY id",
         (user_id,),
     )
-    return [_shown(row) for row in rows]
+    return [shown_row(row) for row in rows]
 
 
 async def by_message(
@@ -255,7 +260,7 @@ async def by_message(
     )
     found: dict[int, tuple[Attachment, ...]] = {}
     for row in rows:
-        found[row["message_id"]] = (*found.get(row["message_id"], ()), _shown(row))
+        found[row["message_id"]] = (*found.get(row["message_id"], ()), shown_row(row))
     return found
 
 
@@ -289,7 +294,7 @@ async def find_shown(
         " AND NOT EXISTS (SELECT 1 FROM hidden_messages h WHERE h.message_id = m.id)",
         (attachment_id, user_id, chat_id),
     )
-    return None if row is None else _shown(row)
+    return None if row is None else shown_row(row)
 
 
 def _list(ids: Iterable[int]) -> str:

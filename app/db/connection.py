@@ -42,7 +42,7 @@ STEPS = 20_000
 """Of SQLite's machine, between two looks at the clock in a search."""
 OURS: Final = frozenset({"chats", "messages"})
 """Tables that every version has."""
-INDEXES = ("titles_index", "messages_index")
+INDEXES = ("titles_index", "messages_index", "attachments_index", "passages_index")
 MERGED = 500
 """Pages of an index that are merged at a time."""
 

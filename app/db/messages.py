@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAX_COUNT: Final = 10**9
 MAX_SECONDS: Final = 10**8
 MAX_TEXT_CHARS: Final = 2_000_000
+MAX_SOURCES_CHARS: Final = 200_000
 Status = Literal["queued", "done", "stopped", "failed", "interrupted"]
 
 
@@ -85,7 +86,8 @@ class Message:
 
     settings: with what an answer is made, as JSON; dropped: how many of the oldest turns the model
     did not see; context_length: tokens its window could hold; thought: what the model reasoned
-    before it, for `thought_seconds`; attachments: files that came with it.
+    before it, for `thought_seconds`; sources: the passages that it was given of files that did not
+    fit, as JSON; attachments: files that came with it.
 
     A new column is one line here and a migration: the API, exports and imports follow.
     """
@@ -114,6 +116,7 @@ class Message:
     is_imported: int = _column(in_api=False, in_files=False, default=0)
     thought: str | None = _text_result()
     thought_seconds: float | None = _seconds_result()
+    sources: str | None = _result(str, in_api=False, maximum=MAX_SOURCES_CHARS)
     attachments: tuple[Attachment, ...] = field(default=(), metadata={"column": None})
 
     @property
@@ -272,6 +275,16 @@ async def requeue(
         "UPDATE messages SET status = 'queued', text = :text, settings = :settings, error = NULL,"  # noqa: S608
         f" finish_reason = NULL, finished_at = NULL WHERE id = :id AND {OWNED}",
         {"text": text, "settings": settings, "id": answer_id, "user": user_id},
+    )
+
+
+async def set_sources(
+    connection: aiosqlite.Connection, user_id: int, answer_id: int, sources: str | None
+) -> None:
+    """Keep which passages a queued answer is given."""
+    await connection.execute(
+        f"UPDATE messages SET sources = :sources WHERE id = :id AND status = 'queued' AND {OWNED}",  # noqa: S608
+        {"sources": sources, "id": answer_id, "user": user_id},
     )
 
 

@@ -13,7 +13,6 @@ from app.conversations.attachments import (
     MAX_CHARS,
     MAX_FILE_BYTES,
     as_block,
-    estimate_tokens,
     imported_text,
     read_file,
 )
@@ -30,6 +29,7 @@ from app.db.connection import Database
 from app.db.search import SearchQuery, words_of
 from app.errors import AttachmentNotFound, AttachmentRefused, InvalidMessage
 from app.inference.protocol import Delta, Generate
+from app.models.text.token_count import estimate_tokens
 from tests.conversations.services import CHAT, ScriptedServices, finished
 from tests.documents.test_reader import FILES
 from tests.patience import until

@@ -15,8 +15,10 @@ import pytest
 from app.db import (
     attachments,
     branches,
+    folder_documents,
     folders,
     messages,
+    passages,
     personas,
     responses,
     saved_prompts,
@@ -26,19 +28,23 @@ from app.db import chats as db_chats
 from app.db.attachments import NewAttachment
 from app.db.chats import Cursor
 from app.db.connection import Database, open_database
+from app.db.passages import NewPassage, Term
 from app.db.personas import PersonaValues
 from app.db.responses import StoredResponse
 from app.db.search import SearchQuery
 from app.errors import ChatNotFound
 
 CHAT = "0123456789abcdef"
-OWNER, STRANGER = 1, 2
+OWNER, STRANGER, THIRD = 1, 2, 3
 QUESTION, ANSWER, SECOND, RUNNING, REMOVED = 1, 2, 3, 4, 5
 TABLES = (
     *("chats", "messages", "checkpoints", "removals", "removed_messages", "chat_settings"),
     *("attachments", "saved_prompts", "personas", "chat_personas", "folders", "responses"),
+    *("documents", "passages", "used_folders"),
 )
-SENT, UNSENT = 1, 2
+SENT, UNSENT, KEPT = 1, 2, 3
+DOCUMENT, PASSAGE = 1, 1
+SCOPE_TERMS = [Term('"pear"')]
 SAVED, OTHER_SAVED = 1, 2
 FOR_EVERYBODY = {
     # Upkeep of the whole server, the speed of a model, and the refusal of an id that is taken.
@@ -49,10 +55,15 @@ FOR_EVERYBODY = {
     # What was removed goes by the ids of its messages, which `prepare_removal` took from its user.
     *("clear_removal", "clear_unused_removals", "purge_removals"),
     *("purge_unsent", "purge_expired_responses"),
+    "purge_unsent",
+    *("has_freed", "remove_some_freed", "terms_of", "shown_row"),
+    *("of_scope", "rank"),  # of passages: their scope says whose documents it is of
     "deliver",  # of an import, to the user for whom it was read
 }
 RESPONSE = StoredResponse("resp_1", None, "[]", "{}", 1.0)
 FOLDER, EMPTY_FOLDER, FILED_CHAT = 1, 2, "f" * 16
+THEIR_FOLDER = 3
+PEAR = NewPassage(0, 1, "", "a pear", "", 3)
 C = aiosqlite.Connection
 
 
@@ -67,7 +78,9 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 async def _furnish(c: C) -> None:
-    await c.execute("INSERT INTO users (id, name, created_at) VALUES (2, 'stranger', 1)")
+    await c.execute(
+        "INSERT INTO users (id, name, created_at) VALUES (2, 'stranger', 1), (3, 'x', 1)"
+    )
     await db_chats.create(c, CHAT, OWNER, "Foxes", "tiny", 1.0)
     question = await messages.add_user(c, OWNER, CHAT, None, "a fox 狐", "c1", 1.0)
     answer = await messages.add_answer(c, OWNER, CHAT, question, "tiny", 1.0)
@@ -93,6 +106,13 @@ async def _furnish(c: C) -> None:
     await responses.add(c, OWNER, RESPONSE, 4)
     await db_chats.create(c, FILED_CHAT, OWNER, "Filed", "tiny", 0.5)
     assert await folders.move(c, OWNER, FILED_CHAT, FOLDER)
+    assert await folder_documents.add(c, OWNER, FOLDER, file, 1.0) == KEPT
+    assert (await passages.add_document(c, OWNER, "digest")).id == DOCUMENT
+    await passages.add_passages(c, OWNER, DOCUMENT, [PEAR])
+    await passages.complete(c, OWNER, DOCUMENT, 1, 3)
+    await passages.link(c, OWNER, SENT, DOCUMENT)
+    assert await folders.add(c, THIRD, "Theirs", 1.0) == THEIR_FOLDER
+    await folder_documents.share(c, THIRD, THEIR_FOLDER, is_shared=True)
 
 
 async def _neighbour(c: C, who: int) -> int | None:
@@ -129,6 +149,19 @@ WRITES: dict[str, Callable[[C, int], Awaitable[Any]]] = {
     "mark": lambda c, who: db_chats.set_unread(c, who, CHAT, is_unread=True),
     "settings": lambda c, who: db_chats.put_settings(c, who, CHAT, '{"seed": 1}', 9.0),
     "attach": lambda c, who: attachments.attach(c, who, [UNSENT], QUESTION),
+    "set_sources": lambda c, who: messages.set_sources(c, who, RUNNING, "{}"),
+    "add_passages": lambda c, who: passages.add_passages(
+        c, who, DOCUMENT, [PEAR._replace(number=1)]
+    ),
+    "complete": lambda c, who: passages.complete(c, who, DOCUMENT, 9, 9),
+    "link": lambda c, who: passages.link(c, who, UNSENT, DOCUMENT),
+    "remove_passages": passages.remove_some,
+    "add_to_folder": lambda c, who: folder_documents.add(
+        c, who, FOLDER, NewAttachment("b.md", "text", "text/plain", 1, "", "x", 1), 9.0
+    ),
+    "remove_from_folder": lambda c, who: folder_documents.remove(c, who, FOLDER, KEPT),
+    "share": lambda c, who: folder_documents.share(c, who, FOLDER, is_shared=True),
+    "use": lambda c, who: folder_documents.use(c, who, FOLDER, THEIR_FOLDER, is_used=True),
     "set_tokens": lambda c, who: attachments.set_tokens(c, who, SENT, 9, "tiny"),
     "detach": lambda c, who: attachments.detach(c, who, QUESTION),
     "copy": lambda c, who: attachments.copy(c, who, QUESTION, ANSWER, 9.0),
@@ -201,6 +234,14 @@ FETCHES: dict[str, Callable[[Database, int], Awaitable[Any]]] = {
     "texts": lambda db, who: attachments.texts(db, who, [SENT]),
     "chars": lambda db, who: attachments.chars(db, who, [SENT]),
     "response": lambda db, who: responses.get(db, who, RESPONSE.id, 0.0),
+    "documents_of": lambda db, who: passages.documents_of(db, who, [SENT]),
+    "get_many passages": lambda db, who: passages.of_scope(db, {who: [DOCUMENT]}, [PASSAGE]),
+    "of_document": lambda db, who: passages.of_document(db, who, DOCUMENT),
+    "rank": lambda db, who: passages.rank(db, {who: [DOCUMENT]}, SCOPE_TERMS, 9),
+    "folder_documents": lambda db, who: folder_documents.list_all(db, who, FOLDER),
+    "folder_document": lambda db, who: folder_documents.find(db, who, FOLDER, KEPT),
+    "list_shared": lambda db, who: folder_documents.list_shared(db, who, FOLDER),
+    "in_chat": lambda db, who: folder_documents.in_chat(db, who, CHAT),
     "find_shown": lambda db, who: attachments.find_shown(db, who, CHAT, SENT),
 }
 
@@ -238,15 +279,8 @@ async def test_another_user_reads_no_row(db: Database, name: str) -> None:
 
 
 MODULES = (
-    attachments,
-    branches,
-    db_chats,
-    folders,
-    messages,
-    personas,
-    responses,
-    saved_prompts,
-    search,
+    *(attachments, branches, db_chats, folder_documents, folders, messages),
+    *(passages, personas, responses, saved_prompts, search),
 )
 
 

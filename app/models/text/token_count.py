@@ -23,6 +23,13 @@ from app.models.model_files import TOKENIZER_FILE
 
 log = logging.getLogger(__name__)
 MAX_SECONDS: Final = 30.0
+_BYTES_PER_TOKEN: Final = 3.6
+"""Between prose (4 to 5 in English) and code (about 3)."""
+
+
+def estimate_tokens(text: str) -> int:
+    """About how many tokens a text is; models differ by a third and more."""
+    return max(1, round(len(text.encode()) / _BYTES_PER_TOKEN))
 
 
 def can_count(model: Model) -> bool:

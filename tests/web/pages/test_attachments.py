@@ -12,11 +12,12 @@ import aiosqlite
 import pytest
 from quart import Quart
 
-from app.conversations.attachments import MAX_FILE_BYTES, estimate_tokens
+from app.conversations.attachments import MAX_FILE_BYTES
 from app.conversations.settings import ChatSettings
 from app.db import attachments, chats, messages
 from app.media.extras import EXTRAS
 from app.models.store import ModelStore
+from app.models.text.token_count import estimate_tokens
 from app.models.text.tokenizer import Tokenizer
 from tests.application import BrowserClient, context_of, run_app, sign_in, text_of
 from tests.media.samples import encoded, written

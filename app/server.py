@@ -9,7 +9,7 @@ from quart import Quart, has_request_context
 
 from app import audit
 from app.accounts.passwords import Passwords
-from app.api import docs
+from app.api import docs, llama_server
 from app.api.anthropic import messages as anthropic_messages
 from app.api.chats import chats as api_chats
 from app.api.chats import files as api_files
@@ -135,6 +135,7 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
             api_chats.blueprint,
             api_branching.blueprint,
             anthropic_messages.blueprint,
+            llama_server.blueprint,
             docs.blueprint,
             docs.page_blueprint,
         ),

@@ -6,7 +6,7 @@ import functools
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import msgspec
 from quart import Blueprint, Response
@@ -159,7 +159,10 @@ def _error_shape(path: str) -> type[msgspec.Struct]:
     return OllamaErrorResponse if is_ollama_path(path) else ErrorResponse
 
 
-def ref(shape: Any) -> dict[str, str]:
+def ref(shape: Any) -> dict[str, Any]:
+    """The schema of a shape, or of a list of one."""
+    if get_origin(shape) is list:
+        return {"type": "array", "items": ref(get_args(shape)[0])}
     return {"$ref": _REF.format(name=shape.__name__)}
 
 

@@ -31,6 +31,16 @@ from app.api.chats.schemas import (
     RegenerateRequest,
     SubmittedAnswer,
 )
+from app.api.llama_server import (
+    DetokenizeRequest,
+    DetokenizeResponse,
+    ServerProperties,
+    SlotState,
+    TemplateRequest,
+    TemplateResponse,
+    TokenizeRequest,
+    TokenizeResponse,
+)
 from app.api.ollama.embeddings import (
     EmbedRequest,
     LegacyEmbedRequest,
@@ -66,7 +76,7 @@ from app.api.openai.speech import SpeechRequest
 from app.api.openai.text import CompletionRequest
 from app.api.openai.transcriptions import Transcription, TranscriptionRequest
 
-Tag = Literal["Chats", "OpenAI", "Anthropic", "Ollama"]
+Tag = Literal["Chats", "OpenAI", "Anthropic", "Ollama", "llama-server"]
 FORM_DATA: Final = "multipart/form-data"
 SSE, NDJSON, FILE = "text/event-stream", "application/x-ndjson", "application/json"
 TAGS: Final[dict[Tag, str]] = {
@@ -76,6 +86,8 @@ TAGS: Final[dict[Tag, str]] = {
     " Nothing is stored but responses, for 30 days, unless `store` is false.",
     "Anthropic": "For Anthropic's clients: set their base URL to this server's address, and their"
     " key to one of this server's. Nothing is stored.",
+    "llama-server": "What programs for llama-server ask beside OpenAI's protocol. Without a"
+    " `model`, of the default one.",
     "Ollama": "For Ollama clients: set their host to this server's address. Nothing is stored.",
 }
 
@@ -94,8 +106,8 @@ FIELD_DESCRIPTIONS: Final = {
     "json_schema": "JSON schema that the answer must follow.",
     "grammar": "Grammar that the answer must follow, in GBNF or Lark syntax.",
     "format": '"json", or a JSON schema that the answer must follow.',
-    "tools": "Refused, unless tool_choice is none: the models that run here cannot call tools.",
-    "functions": "Refused like tools, unless function_call is none.",
+    "tools": "Functions that the model may call.",
+    "functions": "Refused, unless function_call is none: send tools instead.",
     "tool_calls": "Earlier tool calls of the assistant; they are read as text.",
     "prompt": "A text, token ids, or a list of either.",
     "suffix": "Text after the gap to fill, for models trained to fill in the middle.",
@@ -359,8 +371,8 @@ ENDPOINTS: Final = (
         request=ChatRequest,
         response=ChatCompletion,
         streams=SSE,
-        notes="If the last message is the assistant's, it is continued. Images, tools and audio are"
-        " refused. Consecutive messages of the same role count as one. Closing the connection stops"
+        notes="If the last message is the assistant's, it is continued. Audio is refused."
+        " Consecutive messages of the same role count as one. Closing the connection stops"
         " the answer.",
     ),
     Endpoint(
@@ -441,6 +453,36 @@ ENDPOINTS: Final = (
         response=TokensCount,
         notes="Exact where Wick has the model's tokenizer, else an estimate; a picture counts as"
         " an estimate.",
+    ),
+    Endpoint(
+        *("post", "/tokenize", "llama-server", "Turn a text into tokens"),
+        request=TokenizeRequest,
+        response=TokenizeResponse,
+        notes="The model need not be loaded. The status is 501 where Wick doesn't have its"
+        " tokenizer, as for remote models; so it is for the next two.",
+    ),
+    Endpoint(
+        *("post", "/detokenize", "llama-server", "Turn tokens into a text"),
+        request=DetokenizeRequest,
+        response=DetokenizeResponse,
+    ),
+    Endpoint(
+        *("post", "/apply-template", "llama-server", "Show the prompt of a conversation"),
+        request=TemplateRequest,
+        response=TemplateResponse,
+        notes="Special tokens are shown by their names, pictures are left out. It is for reading:"
+        " in a text that is sent, such names are plain text.",
+    ),
+    Endpoint(
+        *("get", "/props", "llama-server", "Get a model's template, defaults and context"),
+        response=ServerProperties,
+        query=(("model", None, "a name from the list of models"),),
+    ),
+    Endpoint(
+        *("get", "/slots", "llama-server", "See how many answers are being written"),
+        response=list[SlotState],
+        query=(("model", None, "only of this model"),),
+        notes="Only for owners.",
     ),
     Endpoint(
         *("post", "/api/chat", "Ollama", "Answer a conversation"),

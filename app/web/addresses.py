@@ -141,6 +141,8 @@ class MatchedRule(QuartRule):
 OWN_API: Final = "/api/v1/"
 OPENAI: Final = "/v1/"
 OLLAMA: Final = "/api/"
+LLAMA_SERVER: Final = frozenset({"/tokenize", "/detokenize", "/apply-template", "/props", "/slots"})
+"""What llama-server has beside OpenAI's protocol."""
 RESPONSES: Final = "/v1/responses"
 ANTHROPIC: Final = "/v1/messages"
 _ALIASES: Final = {
@@ -158,7 +160,7 @@ _MODELS: Final = "/models"
 
 
 def is_api_path(path: str) -> bool:
-    return path.startswith((OPENAI, OLLAMA))
+    return path.startswith((OPENAI, OLLAMA)) or path in LLAMA_SERVER
 
 
 def is_ollama_path(path: str) -> bool:

@@ -103,18 +103,24 @@ async def create() -> Response:
 
 
 async def _to_command(body: ChatRequest, name: str) -> Generate:
+    """Raises ApiError."""
+    plain, sent = plain_command(body, name)
+    if not sent:
+        return plain
+    # Again with the pictures: what is wrong with the rest costs no decoding.
+    shown = await pictures.show(name, _generate(body, _turns(body, [])), sent)
+    return generation.to_command(name, body.chosen | _max_tokens(body), shown)
+
+
+def plain_command(body: ChatRequest, name: str) -> tuple[Generate, list[SentPicture]]:
+    """The command without its pictures, and those. Raises ApiError."""
     body.check()
     body.check_tools()
     if body.top_logprobs and not body.logprobs:
         raise ApiError("top_logprobs need logprobs to be true.", param="top_logprobs")
     sent = list[SentPicture]()
-    turns = tuple(_turn(number, message, sent) for number, message in enumerate(body.messages))
-    plain = generation.to_command(name, body.chosen | _max_tokens(body), _generate(body, turns))
-    if not sent:
-        return plain
-    # Again with the pictures: what is wrong with the rest costs no decoding.
-    shown = await pictures.show(name, _generate(body, turns), sent)
-    return generation.to_command(name, body.chosen | _max_tokens(body), shown)
+    wanted = _generate(body, _turns(body, sent))
+    return generation.to_command(name, body.chosen | _max_tokens(body), wanted), sent
 
 
 def _generate(body: ChatRequest, turns: tuple[Turn, ...]) -> Generate:
@@ -147,6 +153,11 @@ def _max_tokens(body: ChatRequest) -> dict[str, int]:
     if tokens == 0:
         raise ApiError(f"{name} must be at least 1, or -1 for no limit.", param=name)
     return {} if tokens is None else {"max_tokens": unlimited(tokens)}
+
+
+def _turns(body: ChatRequest, sent: list[SentPicture]) -> tuple[Turn, ...]:
+    """Make turns of the messages; their pictures are added to `sent`. Raises ApiError."""
+    return tuple(_turn(number, message, sent) for number, message in enumerate(body.messages))
 
 
 def _turn(number: int, message: ChatMessage, sent: list[SentPicture]) -> Turn:

@@ -120,6 +120,7 @@ PEOPLE: dict[Row, int] = {
 
 # The owner's; members are refused.
 OWNERS: dict[Row, int] = {
+    ("GET", "/slots"): 200,
     ("GET", "/status"): 200,
     ("GET", "/status/figures"): 200,
     ("POST", "/status/devices"): 200,
@@ -208,6 +209,10 @@ PEOPLE |= {
     ("POST", "/v1/chat/completions"): 404,  # no such model
     ("POST", "/v1/completions"): 404,
     ("POST", "/v1/messages"): 404,
+    ("POST", "/tokenize"): 404,
+    ("POST", "/detokenize"): 404,
+    ("POST", "/apply-template"): 404,
+    ("GET", "/props"): 200,
     ("POST", "/v1/responses"): 404,
     ("POST", "/v1/responses/input_tokens"): 404,
     ("GET", "/v1/responses/<response_id>"): 404,
@@ -321,6 +326,7 @@ BODIES: dict[Row, dict[str, Any]] = {
     ("POST", f"{API_MESSAGE}/continue"): {},
     ("POST", f"{API_MESSAGE}/branch"): {},
     ("POST", "/api/v1/chats"): {"text": "hello", "model": "tiny"},
+    ("POST", "/detokenize"): {"model": "unheard-of", "tokens": [1]},
     ("POST", "/v1/responses"): {"model": "unheard-of", "input": "hello"},
     ("POST", "/v1/responses/input_tokens"): {"model": "unheard-of", "input": "hello"},
     ("POST", "/v1/rerank"): {"model": "unheard-of", "query": "x", "documents": ["y"]},

@@ -59,14 +59,7 @@ ALLOWED = {
         *("documents", "markup", "media", "models", "net", "services", "tools"),
     },
     "api": {
-        "documents",
-        "errors",
-        "web",
-        "conversations",
-        "inference",
-        "db",
-        "media",
-        "models",
+        *("errors", "web", "conversations", "inference", "db", "documents", "media", "models"),
         "tools",
     },
     "server": {"audit", "errors", "config", "accounts", "api", "web", "db"},
@@ -78,7 +71,7 @@ ALLOWED = {
     },
     "terminal": {
         *("errors", "config", "local_server", "conversations", "markup", "models", "net"),
-        "temp_folders",
+        *("documents", "temp_folders"),
     },
     "__main__": {"cli"},
 }

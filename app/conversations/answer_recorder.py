@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 
 import aiosqlite
 
 from app.background import BackgroundTasks
 from app.conversations.answer_state import LiveAnswer
+from app.conversations.given_documents import whole_documents
 from app.conversations.hub import Hub
 from app.db import chats, messages
 from app.db.connection import Database
 from app.db.messages import Message, Status
+from app.documents.given import encode_given
+from app.documents.progress import PageProgress
 from app.errors import StoreError
 from app.inference.protocol import Delta, Failed, Finished, Prefill
 from app.inference.queue import Interrupted, ModelLoading, Queued, RequestEvent
@@ -30,8 +33,9 @@ class AnswerRecorder:
     """Give `on_event` to the worker as the request's listener. It never blocks and never raises.
 
     previous_run: of an answer that goes on, how it was when it had been cut. has_begun: the model
-    reads or writes. is_postponed: it is left to the next start of Wick, and nothing more happens to
-    it.
+    reads or writes. path: what it follows; searched: ids of files that are not given
+    whole; progress: through the documents in that. is_postponed:
+    it is left to the next start of Wick, and nothing more happens to it.
     """
 
     stream: LiveAnswer
@@ -48,6 +52,10 @@ class AnswerRecorder:
     is_postponed: bool = False
     saved: float = 0.0
     thinking_since: float | None = None
+    path: Sequence[Message] = ()
+    searched: Set[int] = frozenset()
+    progress: PageProgress | None = None
+    lost_documents: bool = False
     _checkpoint: asyncio.Task[None] | None = None
 
     def on_event(self, event: RequestEvent) -> None:
@@ -66,6 +74,9 @@ class AnswerRecorder:
             case Prefill():
                 stream.status, stream.dropped = "prefill", event.dropped
                 stream.prompt_done, stream.prompt_total = event.done, event.total
+                self.lost_documents = event.lost_documents
+                if self.progress is not None:
+                    stream.reading = self.progress.line(event.done, event.total)
             case Delta():
                 self._append(event)
             case Finished():
@@ -156,6 +167,9 @@ class AnswerRecorder:
         if not self.stream.prompt_total and not (finished and finished.prompt_tokens):
             return counts
         counts |= {"first_token_seconds": self.first_token, "dropped": self.stream.dropped}
+        counts["documents"] = encode_given(
+            whole_documents(self.path, self.stream.dropped, self.searched, self.lost_documents)
+        )
         if finished is not None:
             counts |= {
                 "prompt_tokens": finished.prompt_tokens,

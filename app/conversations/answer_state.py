@@ -33,10 +33,11 @@ class LiveAnswer:
 
     position: place in the queue, 1 is next, in about `eta_seconds` if that is known, 0 is its turn;
     is_pending: it waits for the answer before it in its chat and may be taken back; prompt_done of
-    prompt_total tokens are read; dropped: how many of the oldest messages the model does not see;
-    warning: something the user should know while it goes on; thought: what the model reasons
-    before it answers, for `thought_seconds` so far; epoch: tells it from every other stream, also
-    of the same answer; prompt_id: what it answers, perhaps at the same time as others.
+    prompt_total tokens are read, and `reading` says which page; dropped: how many of the oldest
+    messages the model does not see; warning: something the user should know while it goes on;
+    thought: what the model reasons before it answers, for `thought_seconds` so far; epoch: tells it
+    from every other stream, also of the same answer; prompt_id: what it answers, perhaps at the
+    same time as others.
     """
 
     message_id: int
@@ -51,6 +52,7 @@ class LiveAnswer:
     detail: str = ""
     prompt_done: int = 0
     prompt_total: int = 0
+    reading: str = ""
     dropped: int = 0
     warning: str = ""
     thought: str = ""
@@ -80,6 +82,8 @@ def status_line(stream: LiveAnswer) -> str:
             return stream.detail
         case "prefill":
             percent = 100 * stream.prompt_done // max(stream.prompt_total, 1)
+            if stream.reading:
+                return stream.reading
             return f"Processing prompt: {percent} %"
         case "streaming":
             return "Thinking" if stream.is_thinking else "Writing"

@@ -18,6 +18,7 @@ from app.conversations.answer_recorder import AnswerRecorder
 from app.conversations.answer_state import AnswerRef, LiveAnswer
 from app.conversations.attachments import check_unsent
 from app.conversations.document_fit import DocumentFitter
+from app.conversations.given_documents import page_progress
 from app.conversations.history import instruct, to_turns
 from app.conversations.hub import Hub
 from app.conversations.personas import settings_of
@@ -336,6 +337,8 @@ class AnswerService:
             raise
         history = to_turns(path[:-1], texts, images, lines=fit.lines, passages=fit.before)
         turns = instruct(history, made_with.instruction)
+        answer.path, answer.searched = path[:-1], fit.lines.keys()
+        answer.progress = page_progress(path, [turn.content for turn in turns], texts)
         command = Generate(
             id=stream.message_id,
             turns=(*fit.with_folder(system_turns(made_with)), *turns),

@@ -76,6 +76,7 @@ def to_turns(
         turn = Turn(
             *(message.role, with_files(asked, others, texts or {}, lines), message.thought or ""),
             images=tuple(shown.values()),
+            stays=any(not f.is_picture and f.id not in (lines or {}) for f in others),
         )
         if instruction := instruction_of(message):
             turns = instruct(turns, instruction)
@@ -156,9 +157,10 @@ def _measured(path: Sequence[Message], answer: Message, size: int) -> ContextUsa
     top = first_in_context(path[:-1], answer.dropped)
     begin = next((i for i, message in enumerate(path) if message.id == top), 0)
     questions = [m for m in without_failed(path[begin:]) if m.role == "user"]
+    leaving = [m for m in questions[:-1] if all(file.is_picture for file in m.attachments)]
     return ContextUsage(
         used=(answer.prompt_tokens or 0) + (answer.completion_tokens or 0),
         size=size,
         dropped=begin,
-        next_to_drop=questions[0] if len(questions) > 1 else None,
+        next_to_drop=next(iter(leaving or questions[:-1]), None),
     )

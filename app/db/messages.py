@@ -23,6 +23,7 @@ MAX_COUNT: Final = 10**9
 MAX_SECONDS: Final = 10**8
 MAX_TEXT_CHARS: Final = 2_000_000
 MAX_SOURCES_CHARS: Final = 200_000
+MAX_DOCUMENTS_CHARS: Final = 100_000
 Status = Literal["queued", "done", "stopped", "failed", "interrupted"]
 
 
@@ -85,9 +86,10 @@ class Message:
     """One turn of a chat. `status` is `queued` from its submission to its end, whatever happens.
 
     settings: with what an answer is made, as JSON; dropped: how many of the oldest turns the model
-    did not see; context_length: tokens its window could hold; thought: what the model reasoned
-    before it, for `thought_seconds`; sources: the passages that it was given of files that did not
-    fit, as JSON; attachments: files that came with it.
+    did not see; documents: those that it was given whole, as JSON; context_length: tokens its
+    window could hold; thought: what the model reasoned before it, for `thought_seconds`; sources:
+    the passages that it was given of files that did not fit, as JSON; attachments: files that came
+    with it.
 
     A new column is one line here and a migration: the API, exports and imports follow.
     """
@@ -109,6 +111,7 @@ class Message:
     decode_seconds: float | None = _seconds_result()
     first_token_seconds: float | None = _seconds_result()
     dropped: int = _local_count_result()
+    documents: str | None = _text_result(maximum=MAX_DOCUMENTS_CHARS)
     created_at: float
     finished_at: float | None
     settings: str | None = _column(in_api=False, default=None)

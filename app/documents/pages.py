@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 Unit = Literal["Page", "Slide", "Sheet", "Chapter"]
 """What a page of a document is called."""
-_MARK: Final = re.compile(r"^\[(?:Page|Slide|Sheet|Chapter) ([0-9]{1,6})\]$", re.MULTILINE)
+PAGE_MARK: Final = re.compile(r"^\[(Page|Slide|Sheet|Chapter) ([0-9]{1,6})\]$", re.MULTILINE)
 MAX_LISTED: Final = 6
 """Page numbers that a sentence lists."""
 
@@ -20,7 +20,7 @@ def page_mark(number: int, unit: Unit = "Page") -> str:
 
 def join_pages(pages: Iterable[str], unit: Unit = "Page") -> str:
     """Join texts of pages, each behind its mark. What looks like a mark in them becomes none."""
-    texts = (_MARK.sub(lambda found: f" {found[0]}", page.strip("\n")) for page in pages)
+    texts = (PAGE_MARK.sub(lambda found: f" {found[0]}", page.strip("\n")) for page in pages)
     return "".join(
         f"{page_mark(number, unit)}\n{text}\n\n" for number, text in enumerate(texts, start=1)
     ).rstrip("\n")
@@ -28,12 +28,12 @@ def join_pages(pages: Iterable[str], unit: Unit = "Page") -> str:
 
 def split_pages(text: str) -> list[tuple[int, str]]:
     """Split a text into pages: their numbers and texts. A text without marks is one page, 0."""
-    marks = [*_MARK.finditer(text)]
+    marks = [*PAGE_MARK.finditer(text)]
     if not marks:
         return [(0, text)]
     ends = [*(mark.start() for mark in marks[1:]), len(text)]
     return [
-        (int(mark[1]), text[mark.end() : end].strip("\n"))
+        (int(mark[2]), text[mark.end() : end].strip("\n"))
         for mark, end in zip(marks, ends, strict=True)
     ]
 

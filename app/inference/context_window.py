@@ -18,12 +18,15 @@ _CUT = 0.98  # of the characters that should fit stay when a message is cut
 class FittedPrompt:
     """tokens: the whole prompt; dropped: how many of the oldest turns it leaves out; window: how
     many tokens it and the answer may have together, None for as many as the context holds; shared:
-    how many of the first tokens are the system prompt's."""
+    how many of the first tokens are the system prompt's; kept: its turns; lost_documents: whether
+    also turns that were to stay are left out."""
 
     tokens: list[int]
     dropped: int
     window: int | None = None
     shared: int = 0
+    kept: Sequence[Turn] = ()
+    lost_documents: bool = False
 
 
 def answer_reserve(max_tokens: int, context_length: int) -> int:
@@ -37,6 +40,7 @@ def fit(turns: Sequence[Turn], encode: Encode, limit: int) -> FittedPrompt:
     A user's turn leaves together with its answers. When turns must leave, enough of them leave to
     come down to 60 % of the limit, and the same history always loses the same turns: so the
     beginning of the prompt, and with it the KV cache, stays the same for many turns of a chat.
+    Turns with documents stay in their place while all others leave, and leave last.
     Raises PromptTooLong when the newest message alone does not fit.
     """
     if not turns:
@@ -47,15 +51,19 @@ def fit(turns: Sequence[Turn], encode: Encode, limit: int) -> FittedPrompt:
     turns = without_oldest(turns, early)
     tokens, size = _encoded(encode, turns)
     if size <= limit:
-        return FittedPrompt(tokens, early)
+        return FittedPrompt(tokens, early, kept=turns)
     window = _Window(turns, encode)
     start = window.start(limit)
     while True:
         kept = window.from_exchange(start)
         tokens, size = _encoded(encode, kept)
         if size <= limit:
-            return FittedPrompt(tokens, len(whole) - len(kept))
+            dropped = 0 if len(kept) == len(whole) else len(whole) - window.length_from(start)
+            return FittedPrompt(tokens, dropped, kept=kept)
         if start >= len(window.exchanges) - 1:
+            if any(turn.stays for turn in whole):
+                free = [replace(turn, stays=False) for turn in whole]
+                return replace(fit(free, encode, limit), lost_documents=True)
             raise PromptTooLong(
                 f"This message is about {size:,} tokens long; "
                 f"the model can read {limit:,} at once. Shorten it.",
@@ -138,10 +146,10 @@ def fit_continuation(
     It goes on behind the very prompt it began with, which the KV cache still holds, as long as
     that leaves it some room: at most `max_tokens`. Else further turns leave.
     """
-    dropped = fit(turns, encode, limit).dropped
-    tokens, size = _encoded(encode_opened, without_oldest(turns, dropped))
+    fitted = fit(turns, encode, limit)
+    tokens, size = _encoded(encode_opened, fitted.kept)
     if size <= max_tokens:
-        return FittedPrompt(tokens, dropped)
+        return replace(fitted, tokens=tokens)
     try:
         return fit(turns, encode_opened, limit)
     except PromptTooLong:
@@ -152,9 +160,12 @@ def fit_continuation(
 
 
 def without_oldest(turns: Sequence[Turn], count: int) -> list[Turn]:
-    """Drop the `count` oldest turns; system turns stay."""
+    """Drop the `count` oldest turns; system turns stay, and documents with their answers."""
     others = (i for i, turn in enumerate(turns) if turn.role != "system")
     oldest = set(itertools.islice(others, count))
+    for exchange in _exchanges(turns) if oldest else ():
+        if _stays(turns, exchange):
+            oldest -= set(exchange)
     return [turn for i, turn in enumerate(turns) if i not in oldest]
 
 
@@ -170,21 +181,28 @@ class _Window:
 
     def from_exchange(self, start: int) -> list[Turn]:
         """List system turns, and the others from that exchange on, in their order."""
-        kept = {index for exchange in self.exchanges[start:] for index in exchange}
+        staying = [one for one in self.exchanges[:start] if _stays(self._turns, one)]
+        kept = {index for exchange in [*staying, *self.exchanges[start:]] for index in exchange}
         return [t for i, t in enumerate(self._turns) if i in kept or t.role == "system"]
+
+    def length_from(self, start: int) -> int:
+        """Count system turns, and the others from that exchange on."""
+        return len(self._system) + sum(map(len, self.exchanges[start:]))
 
     def start(self, limit: int) -> int:
         """The first exchange that stays, found by living the chat again from its first message."""
-        start, total = 0, self._shared
+        start, total, staying = 0, self._shared, 0
         weights: list[int] = []
         for number, exchange in enumerate(self.exchanges):
             asked = self._weight(exchange[:1])  # at that time the answer was not yet there
             if total + asked > limit:
-                while start < number and total + asked > limit * _KEEP:
-                    total -= weights[start]
+                aim = staying + (limit - staying) * _KEEP
+                while start < number and total + asked > aim:
+                    total -= 0 if _stays(self._turns, self.exchanges[start]) else weights[start]
                     start += 1
             weights.append(self._weight(exchange))
             total += weights[-1]
+            staying += weights[-1] if _stays(self._turns, exchange) else 0
         return start
 
     def _weight(self, exchange: Sequence[int]) -> int:
@@ -200,6 +218,10 @@ class _Window:
             return 0
         first, second = self.exchanges[:2]
         return max(0, self._size(first) + self._size(second) - self._size([*first, *second]))
+
+
+def _stays(turns: Sequence[Turn], exchange: Sequence[int]) -> bool:
+    return any(turns[index].stays for index in exchange)
 
 
 def _exchanges(turns: Sequence[Turn]) -> list[list[int]]:

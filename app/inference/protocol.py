@@ -197,7 +197,8 @@ class LoadFailed:
 class Prefill:
     """The prompt is being read: `done` of `total` tokens, `cached` of them without work.
 
-    `dropped`: how many of the oldest turns did not fit the window and are not seen by the model.
+    `dropped`: how many of the oldest turns did not fit the window and are not seen by the model,
+    but for those with documents; lost_documents: these are not seen either.
     """
 
     id: int
@@ -205,6 +206,7 @@ class Prefill:
     total: int
     cached: int
     dropped: int
+    lost_documents: bool = False
 
 
 @dataclass(frozen=True, slots=True)

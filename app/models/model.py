@@ -70,7 +70,7 @@ class Turn:
     thought: what the model reasoned before an answer; its template decides whether it sees that
     again. images: its pictures in their order, for models that see. calls: of an answer, the tools
     that it called after its text. call_id, tool: of a tool's result, the call that it belongs to
-    and the name of the tool.
+    and the name of the tool. stays: it has a document, and leaves a full window last.
     """
 
     role: Role
@@ -80,6 +80,7 @@ class Turn:
     calls: tuple[ToolCall, ...] = ()
     call_id: str = ""
     tool: str = ""
+    stays: bool = False
 
     @property
     def is_tooling(self) -> bool:
@@ -95,7 +96,8 @@ class Turn:
         """The turn with another one's content, and calls, behind its own."""
         rest = other.behind(self.content + between)
         images, calls = (*self.images, *rest.images), (*self.calls, *rest.calls)
-        return replace(self, content=rest.content, images=images, calls=calls)
+        stays = self.stays or other.stays
+        return replace(self, content=rest.content, images=images, calls=calls, stays=stays)
 
     def end(self, characters: int) -> Turn:
         """The turn with only so many characters of its end, and all its pictures."""
@@ -109,9 +111,9 @@ def join_turns(first: Turn, second: Turn) -> Turn:
     separator = "\n\n" if first.content and second.content else ""
     begin = first.content + separator
     moved = tuple(replace(image, place=image.place + len(begin)) for image in second.images)
-    thought = second.thought or first.thought
-    calls = (*first.calls, *second.calls)
-    return Turn(first.role, begin + second.content, thought, (*first.images, *moved), calls)
+    thought, calls = second.thought or first.thought, (*first.calls, *second.calls)
+    images, stays = (*first.images, *moved), first.stays or second.stays
+    return Turn(first.role, begin + second.content, thought, images, calls, stays=stays)
 
 
 @dataclass(frozen=True, slots=True)

@@ -427,6 +427,7 @@ def _status_text(data: dict[str, Any], ref: AnswerRef) -> str:
         detail=data["detail"],
         prompt_done=data["prompt_done"],
         prompt_total=data["prompt_total"],
+        reading=data.get("reading", ""),
         warning=data["trouble"],
         is_thinking=data.get("thinking", False),
     )

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
+
 from app.conversations.answer_state import (
     LiveAnswer,
     describe_duration,
@@ -14,6 +16,7 @@ from app.conversations.answer_state import (
     status_line,
 )
 from app.conversations.settings import ChatSettings
+from app.documents.given import GivenDocument, describe_given
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class MessageRecord:
     thought: str | None = None
     thought_seconds: float | None = None
     attachments: Sequence[dict[str, Any]] = ()
+    documents: Sequence[dict[str, Any]] = ()
 
     @property
     def is_running(self) -> bool:
@@ -173,6 +177,14 @@ def dropped_note(answer: MessageRecord) -> str:
     what = "message" if answer.dropped == 1 else f"{answer.dropped} messages"
     fit = "fits" if answer.dropped == 1 else "fit"
     return f"The oldest {what} no longer {fit} in the model's context."
+
+
+def documents_note(answer: MessageRecord) -> str:
+    """Say which documents the model was given; nothing of what a later version says of them."""
+    try:
+        return describe_given(msgspec.convert(answer.documents, tuple[GivenDocument, ...]))
+    except msgspec.ValidationError:
+        return ""
 
 
 def thought_note(answer: MessageRecord) -> str:

@@ -29,6 +29,7 @@ from app.terminal.records import (
     PersonaRecord,
     PromptRecord,
     answer_stats,
+    documents_note,
     dropped_note,
     ending_note,
     thought_note,
@@ -126,6 +127,7 @@ class Repl:
             self.info(end)
         for line in (
             dropped_note(answer),
+            documents_note(answer),
             f"{thought}; /thought shows it" if thought else "",
             answer_stats(answer, self.console.width) if answer.completion_tokens else "",
         ):

@@ -36,6 +36,7 @@ from app.terminal.records import (
     OpenChat,
     PersonaRecord,
     answer_stats,
+    documents_note,
     dropped_note,
     ending_note,
     thought_note,
@@ -304,7 +305,7 @@ class OneShot:
                 f"wick: {strip_control(ending_note(answer))}", markup=False, highlight=False
             )
         elif self.form == "text" and notes.is_terminal and sys.stdout.isatty():
-            for note in (ending_note, dropped_note, thought_note, answer_stats):
+            for note in (ending_note, dropped_note, documents_note, thought_note, answer_stats):
                 if line := note(answer):
                     notes.print(strip_control(line), style="dim", markup=False, highlight=False)
 

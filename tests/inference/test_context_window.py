@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -124,3 +125,42 @@ def test_further_turns_leave_when_a_cut_answer_has_no_room_to_go_on() -> None:
 def test_an_answer_that_fills_the_window_cannot_go_on() -> None:
     with pytest.raises(PromptTooLong, match="cannot go on"):
         fit_continuation(chat([(20, 1)]), encode, opened, 40, 44)
+
+
+def with_document(turns: Sequence[Turn], at: int = 0) -> list[Turn]:
+    return [replace(turn, stays=True) if place == at else turn for place, turn in enumerate(turns)]
+
+
+def test_a_document_stays_in_its_place_while_other_turns_leave() -> None:
+    turns = with_document(chat([(50, 2), *[(5, 5)] * 10]))
+    fitted = fit(turns, encode, 120)
+    assert list(fitted.kept[:2]) == turns[:2]
+    assert fitted.kept[-1] == turns[-1]
+    assert 2 < len(fitted.kept) < len(turns)
+    assert fitted.dropped == len(turns) - (len(fitted.kept) - 2)
+    assert fitted.tokens == encode(fitted.kept)
+    assert not fitted.lost_documents
+
+
+def test_the_beginning_with_a_document_is_the_same_while_its_chat_grows() -> None:
+    begin = encode(chat([(50, 2)]))[:-2]
+    for count in range(1, 40):
+        fitted = fit(with_document(chat([(50, 2), *[(5, 5)] * count])), encode, 120)
+        assert fitted.tokens[: len(begin)] == begin
+
+
+def test_a_document_leaves_when_it_leaves_no_room_for_the_newest_message() -> None:
+    turns = with_document(chat([(50, 2), (5, 5), (80, 1)]))
+    fitted = fit(turns, encode, 120)
+    assert fitted.lost_documents
+    assert len(fitted.kept) == 1
+    with pytest.raises(PromptTooLong):
+        fit(with_document(chat([(200, 1)])), encode, 120)
+
+
+def test_an_answer_goes_on_behind_its_document() -> None:
+    turns = with_document(chat([(50, 2), *[(5, 5)] * 10]))
+    before = fit(turns, encode, 120)
+    after = fit_continuation(turns, encode, lambda some: [*encode(some), 9], 120, 125)
+    assert after.tokens == [*before.tokens, 9]
+    assert after.kept == before.kept

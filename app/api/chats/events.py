@@ -148,6 +148,7 @@ def _status(stream: LiveAnswer) -> bytes:
             "detail": stream.detail,
             "prompt_done": stream.prompt_done,
             "prompt_total": stream.prompt_total,
+            "reading": stream.reading,
             "dropped": stream.dropped,
             "trouble": stream.warning,
         }

@@ -15,6 +15,7 @@ from app.conversations.settings import ChatSettings
 from app.db.attachments import Attachment
 from app.db.chats import Chat
 from app.db.messages import COLUMNS, Message
+from app.documents.given import GivenDocument, decode_given
 from app.inference.kv_files import is_memory_only
 
 ChatId = Annotated[str, Meta(pattern="^t?[0-9a-f]{16}$")]
@@ -101,7 +102,9 @@ class ChatList(msgspec.Struct):
 
 
 _API_COLUMNS: Final = tuple(name for name, row in COLUMNS.items() if row.in_api)
-_WIRE_TYPES: Final[dict[str, Any]] = {"chat_id": ChatId, "status": Status}
+_WIRE_TYPES: Final[dict[str, Any]] = {
+    **{"chat_id": ChatId, "status": Status, "documents": tuple[GivenDocument, ...]},
+}
 """Types of columns that the API says more exactly, or with more states, than the database."""
 
 
@@ -116,7 +119,8 @@ def _message_struct() -> type[msgspec.Struct]:
     ]
     about = (
         "A turn of a chat. place, seconds: in the queue while it waits there; error: why it failed;"
-        " dropped: how many of the oldest turns the model did not see; thought: what it reasoned"
+        " dropped: how many of the oldest turns the model did not see; documents: what it was given"
+        " of the chat's documents, whole where given is pages; thought: what it reasoned"
         " before its answer, for `thought_seconds`."
     )
     return msgspec.defstruct(
@@ -236,6 +240,7 @@ def settings_object(chosen: ChatSettings) -> SettingsObject:
 def message_object(message: Message, stream: LiveAnswer | None) -> MessageObject:
     """`stream`: its live state, while it has one."""
     values = {name: getattr(message, name) for name in _API_COLUMNS}
+    values["documents"] = decode_given(message.documents)
     values["attachments"] = [file_object(file) for file in message.attachments]
     return MessageObject(**values | ({} if stream is None else _live_values(stream)))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from app.inference.context_window import answer_reserve, fit, without_oldest
+from app.inference.context_window import answer_reserve, fit
 from app.inference.protocol import CHARACTERS_PER_IMAGE, Generate
 from app.inference.queue import WeightedRate
 from app.models.model import Turn
@@ -32,12 +32,14 @@ MARGIN: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class EstimatedPrompt:
-    """turns: those that fit; dropped: how many older ones do not; prompt, max_tokens: tokens."""
+    """turns: those that fit; dropped: how many older ones do not; prompt, max_tokens: tokens;
+    lost_documents: as in `FittedPrompt`."""
 
     turns: list[Turn]
     dropped: int
     prompt: int
     max_tokens: int
+    lost_documents: bool = False
 
 
 class TokenEstimator:
@@ -67,9 +69,10 @@ class TokenEstimator:
         limit = max(1, window - room - min(MARGIN, window // 8))
         fitted = fit(turns, lambda some: [0] * self.tokens([*some, *begun]), limit)
         prompt = len(fitted.tokens)
-        kept = without_oldest(turns, fitted.dropped)
+        kept = [*fitted.kept]
         left = window - prompt - min(MARGIN, window // 8)
-        return EstimatedPrompt(kept, fitted.dropped, prompt, max(1, min(max_tokens, left)))
+        most, is_lost = max(1, min(max_tokens, left)), fitted.lost_documents
+        return EstimatedPrompt(kept, fitted.dropped, prompt, most, is_lost)
 
     def fit_all(
         self, turns: Sequence[Turn], opening: str, max_tokens: int, window: int

@@ -191,7 +191,8 @@ class RemoteAnswer:
         window = min(window for window in windows if window)
         fitting = self._fit(server, window)
         if not self._reply.cut_tokens:
-            self._emit(Prefill(command.id, 0, fitting.prompt, 0, fitting.dropped))
+            left_out = fitting.dropped, fitting.lost_documents
+            self._emit(Prefill(command.id, 0, fitting.prompt, 0, *left_out))
         body = await asyncio.to_thread(  # which reads pictures
             partial(request_body, is_plain=is_plain),
             *(upstream, command, fitting.turns, fitting.max_tokens),

@@ -179,7 +179,8 @@ class ResponseStream:
         seconds = None
         if piece.prompt_progress is not None and self._first is None:
             done, total = piece.prompt_progress
-            self._emit(Prefill(self._command.id, done, total, 0, self.fitting.dropped))
+            left_out = self.fitting.dropped, self.fitting.lost_documents
+            self._emit(Prefill(self._command.id, done, total, 0, *left_out))
             seconds = self._timeouts.first
         if piece.thought:
             self._emit_delta(Delta(self._command.id, "", (), 1, self._resumed() + piece.thought))

@@ -193,6 +193,7 @@ class RunningSequence:
             total=len(self._prompt.tokens),
             cached=self._cached,
             dropped=self._prompt.dropped,
+            lost_documents=self._prompt.lost_documents,
         )
 
     @property

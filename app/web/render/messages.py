@@ -21,6 +21,7 @@ from app.conversations.history import SiblingIndex, Siblings
 from app.conversations.settings import parse_generation_settings
 from app.db.attachments import Attachment
 from app.db.messages import Message
+from app.documents.given import decode_given, describe_given
 from app.web.render.markdown import read_aloud, render_markdown, render_prompt
 from app.web.render.streaming import OpenBlock, RenderCursor, StreamedMarkdown
 
@@ -151,6 +152,7 @@ class MessageView:
     stored: Message | None = None
     open: OpenBlock | None = None
     sent_at: float = 0.0
+    documents: str = ""
 
     @property
     def announcement(self) -> str:
@@ -224,6 +226,7 @@ def present(
         stored=message,
         model=head.model,
         sent_at=head.sent_at,
+        documents=describe_given(decode_given(message.documents)),
     )
 
 

@@ -168,7 +168,10 @@ class AnswerRecorder:
             return counts
         counts |= {"first_token_seconds": self.first_token, "dropped": self.stream.dropped}
         counts["documents"] = encode_given(
-            whole_documents(self.path, self.stream.dropped, self.searched, self.lost_documents)
+            whole_documents(
+                *(self.path, self.stream.dropped, self.searched),
+                lost_documents=self.lost_documents,
+            )
         )
         if finished is not None:
             counts |= {

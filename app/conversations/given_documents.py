@@ -16,7 +16,7 @@ MAX_GIVEN: Final = 100
 
 
 def whole_documents(
-    path: Sequence[Message], dropped: int, searched: Set[int], lost_documents: bool
+    path: Sequence[Message], dropped: int, searched: Set[int], *, lost_documents: bool
 ) -> tuple[GivenDocument, ...]:
     """List the documents of a path that a model reads whole. dropped, lost_documents: as in
     `Prefill`; searched: ids of files that it is given passages of."""

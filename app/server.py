@@ -43,6 +43,7 @@ from app.web.pages import (
     lists,
     login,
     media,
+    metrics,
     models,
     palette,
     personas,
@@ -86,6 +87,7 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
     app.asgi_http_class = bodies.BackpressuredConnection
     app.asgi_websocket_class = socket.BoundedConnection
     bodies.compress(app)
+    metrics.install(app)
     hosts.install(app, settings)
     auth.install(app, settings)
     for blueprint in (
@@ -123,6 +125,7 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
             live_comparison.blueprint,
             pages_status.blueprint,
             pages_status.health_blueprint,
+            metrics.blueprint,
         ),
         *(api_models.blueprint, openai_chat.blueprint, text.blueprint, embeddings.blueprint),
         responses.blueprint,

@@ -39,6 +39,7 @@ from app.inference.worker_pool import WorkerPool
 from app.media.picture_files import HeldPictures, PictureFolder, PictureMemory
 from app.media.pictures import PictureDecoder
 from app.media.service import MediaService
+from app.metrics.meters import Meters
 from app.models import memory
 from app.models.found import FoundModels
 from app.models.install.pulls import PullManager
@@ -81,6 +82,8 @@ class Services:
         self.quotas = Quotas(settings, db, self._requests, self.hub, clock)
         self.pool = WorkerPool(settings, self.store, self.pulls, self.quotas)
         self.pool.listeners.append(self.hub.models_changed)
+        self.meters = Meters()
+        self.pool.observers.append(self.meters.count_usage)
         self.media = MediaService(settings, self.pool)
         self.media.listeners.append(self.hub.models_changed)
         self.decoder = PictureDecoder()

@@ -34,6 +34,7 @@ ALLOWED = {
     "inference": {"errors", "config", "models", "temp_folders"},
     "media": {"errors", "config", "inference", "models"},
     "documents": {"errors", "config"},
+    "metrics": {"config", "inference", "models", "__init__"},
     "bench": {"errors", "config", "inference", "models"},
     "tools": {"audit", "background", "errors", "config", "db", "models", "net", "temp_folders"},
     "accounts": {"audit", "errors", "config", "db"},
@@ -52,11 +53,11 @@ ALLOWED = {
             "db",
             "media",
         ),
-        *("models", "tools"),
+        *("metrics", "models", "tools"),
     },
     "web": {
         *("audit", "errors", "config", "accounts", "conversations", "inference", "db"),
-        *("documents", "markup", "media", "models", "net", "services", "tools"),
+        *("documents", "markup", "media", "metrics", "models", "net", "services", "tools"),
     },
     "api": {
         *("errors", "web", "conversations", "inference", "db", "documents", "media", "models"),

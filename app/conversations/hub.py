@@ -79,6 +79,11 @@ class Hub:
     def running(self) -> int:
         return len(self._streams)
 
+    @property
+    def watching(self) -> int:
+        """Count the tabs that are connected."""
+        return len(self._subscriptions)
+
     def add(self, stream: LiveAnswer) -> None:
         self._streams[stream.message_id] = stream
         self.chat_changed(stream.user_id, stream.chat_id)

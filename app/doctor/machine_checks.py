@@ -95,7 +95,7 @@ def check_engines() -> Iterator[Finding]:
     """Load both libraries, each in a process that may crash."""
     found = asyncio.run(list_devices())
     if found.problem:
-        yield fault("llama.cpp", f"Its library does not work: {found.problem}.")
+        yield fault("llama.cpp", f"Its library does not work: {found.problem.rstrip('.')}.")
     else:
         names = ", ".join(device.title for device in gpus(found.devices)) or "no GPU"
         yield ok("llama.cpp", f"Its library works; {names}.")

@@ -36,7 +36,8 @@ from app.inference.queue import (
 )
 
 log = logging.getLogger(__name__)
-UsageCallback = Callable[[Request, Prefill | Delta | Finished], str | None]
+UsageEvent = Prefill | Delta | Finished | Failed | Aborted
+UsageCallback = Callable[[Request, UsageEvent], str | None]
 """Called with whatever tells what a request takes. A sentence ends it."""
 REFRESH_SECONDS = 2.0  # between new estimates for those who wait
 
@@ -255,6 +256,8 @@ class Dispatcher:
         else:
             if isinstance(event, Finished):
                 self._measure(request, event, running)
+            elif self._on_usage is not None:
+                self._on_usage(request, event)
             if isinstance(event, Aborted):
                 _notify(request, Interrupted(request.id, event.message))
             elif (

@@ -6,9 +6,10 @@ It is shared out fairly between users. Estimates of times come from measured spe
 from __future__ import annotations
 
 import heapq
+import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from app.inference.protocol import Delta, Failed, Finished, Generate, Prefill
@@ -61,7 +62,7 @@ class Request:
     turn: the round of the queue in which it is served, where everybody is served once a round.
     prompt_left: tokens still to be read, None while that is unknown; answered: characters written.
     spent: tokens read and written so far; quota_message: the sentence with which it was ended for
-    them.
+    them. submitted: when it came, in seconds of the monotonic clock.
     """
 
     command: Generate
@@ -77,6 +78,7 @@ class Request:
     answered: int = 0
     spent: int = 0
     quota_message: str = ""
+    submitted: float = field(default_factory=time.monotonic)
 
     @property
     def id(self) -> int:

@@ -14,14 +14,14 @@ from app.config import Settings
 from app.errors import ModelError, ModelLoadError, ShuttingDown
 from app.inference import kv_files
 from app.inference.device_monitor import DeviceMonitor, DeviceSource, list_devices
-from app.inference.dispatcher import Runner
+from app.inference.dispatcher import Runner, UsageEvent
 from app.inference.gpu_loads import GpuLoad, GpuLoads
 from app.inference.gpu_plans import LoadPlan, find_placement, load_plans, may_use_gpu
 from app.inference.lifecycle import LoadAbandoned, ProgressCallback
 from app.inference.memory_budget import LoadedModel, MemoryBudget, MemoryHolder, distribute
 from app.inference.model_state import ModelState, WorkerStatus
 from app.inference.process import RunnerOptions, RunnerProcess
-from app.inference.protocol import Delta, Finished, Prefill, SetLimits
+from app.inference.protocol import Aborted, Delta, Failed, Finished, Prefill, SetLimits
 from app.inference.queue import Request
 from app.inference.remote.servers import HealthMonitor
 from app.inference.worker import STOPPING, Worker
@@ -67,6 +67,8 @@ class WorkerPool:
         list_gpus: DeviceSource = list_devices,
     ) -> None:
         self.listeners: list[Callable[[], None]] = []
+        self.observers: list[Callable[[str, Request, UsageEvent], None]] = []
+        """Called with the name of a model and what tells how a request of it goes."""
         self._admission = admission
         self._is_closed = False
         self._settings = settings
@@ -97,11 +99,18 @@ class WorkerPool:
                 keep_alive=self._settings.keep_alive,
                 on_change=functools.partial(self._on_change, name),
                 on_capacity=self.memory.notify,
-                on_usage=self._admission.record_usage,
+                on_usage=functools.partial(self._record_usage, name),
                 on_crash=functools.partial(self._gpu.on_crash, name),
             )
             self._start(name)
         return self._workers[name]
+
+    def _record_usage(self, name: str, request: Request, event: UsageEvent) -> str | None:
+        for observer in self.observers:
+            observer(name, request, event)
+        if isinstance(event, Failed | Aborted):
+            return None
+        return self._admission.record_usage(request, event)
 
     @contextlib.contextmanager
     def admit(self, name: str, user_id: int) -> Iterator[None]:

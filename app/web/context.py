@@ -22,6 +22,7 @@ from app.conversations.chats import Shares
 from app.conversations.imports.imports import ImportedPictures, Imports
 from app.db.connection import Database
 from app.media.piper import Piper
+from app.metrics.snapshot import SnapshotCollector
 from app.services import Job, Services
 from app.web.render import markdown
 from app.web.render.fragments import Fragments
@@ -56,6 +57,8 @@ class ServerContext(Services):
         self.model_names = ModelNames(self.store, self.pulls.origins, self.hub)
         self.renderers = StreamRenderers(self.hub)
         self.piper = Piper(settings)
+        self.snapshot = SnapshotCollector(settings, self.backups.newest)
+        self.meters.registry.register(self.snapshot)
         self.secret = secrets.token_urlsafe(32)
 
     @contextlib.asynccontextmanager

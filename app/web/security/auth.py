@@ -111,7 +111,7 @@ def install(app: Quart, settings: Settings) -> None:
 async def _authenticate(connection: BaseRequestWebsocket, settings: Settings) -> Identity | None:
     if (caller := await _authenticate_local_cli(connection)) is not None:
         return caller
-    if is_api_path(connection.path) and (caller := await _authenticate_key(connection)) is not None:
+    if is_api_path(connection.path) and (caller := await authenticate_key(connection)) is not None:
         return caller
     if not settings.has_accounts:
         return identities.LOCAL
@@ -136,7 +136,7 @@ async def _authenticate_session(connection: BaseRequestWebsocket) -> Identity | 
 _FOR_ANY_KEY = frozenset({"/api/show"})
 
 
-async def _authenticate_key(connection: BaseRequestWebsocket) -> Identity | None:
+async def authenticate_key(connection: BaseRequestWebsocket) -> Identity | None:
     """Find the user of the key that comes with this; None when none of ours comes with it.
 
     Programs insist on having a key and send whatever they are given, so what is none of ours counts

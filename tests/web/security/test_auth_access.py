@@ -121,6 +121,7 @@ PEOPLE: dict[Row, int] = {
 # The owner's; members are refused.
 OWNERS: dict[Row, int] = {
     ("GET", "/slots"): 200,
+    ("GET", "/metrics"): 200,
     ("GET", "/status"): 200,
     ("GET", "/status/figures"): 200,
     ("POST", "/status/devices"): 200,
@@ -344,7 +345,8 @@ def expected(row: Row) -> dict[str, int]:
         return {NOBODY: nobody, OWNER: known, STRANGER: known, MEMBER: known}
     if row == TERMINAL:
         return {NOBODY: 401, OWNER: 403, STRANGER: 403, MEMBER: 403}
-    nobody = 401 if row[0] != "GET" or is_api_path(row[1]) else 303
+    is_program = is_api_path(row[1]) or row[1] == "/metrics"
+    nobody = 401 if row[0] != "GET" or is_program else 303
     if row in CHATS:
         return {NOBODY: nobody, OWNER: 404, STRANGER: 404, MEMBER: CHATS[row]}
     if row in OWNERS:

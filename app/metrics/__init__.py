@@ -1,0 +1,1 @@
+"""Figures for Prometheus: numbers of requests, tokens and bytes, and nobody's words."""

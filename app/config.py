@@ -54,6 +54,9 @@ def available_cpus() -> int:
     return os.cpu_count() or 1
 
 
+DEFAULT_AUDIO_MB: Final = 64
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Settings with their defaults. `.env.example` says what each one means and its unit."""
@@ -91,6 +94,7 @@ class Settings:
     requests_per_user: int = 24
     daily_tokens: int = 0
     upload_mb: int = 65_536
+    max_audio_mb: int = DEFAULT_AUDIO_MB
     login_attempts: int = 5
     connections_per_address: int = 256
     remote_timeout: float = 300.0
@@ -374,6 +378,7 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "requests_per_user": _number(1, 100_000),
     "daily_tokens": _number(0, 1_000_000_000_000),
     "upload_mb": _number(0, 16_777_216),
+    "max_audio_mb": _number(1, 1024),
     "login_attempts": _number(1, 1000),
     "connections_per_address": _number(0, 1_000_000),
     "remote_timeout": _duration,

@@ -36,6 +36,7 @@ WickError
 │   └── ResponseNotFound   no such stored response, or not this user's
 ├── MediaError             sound or a picture cannot become text
 │   ├── MediaNotSetUp      what hears or reads is not installed here
+│   ├── MediaNotFound      no extra and no voice model of that name
 │   ├── MediaRefused       a kind of file that nothing here can decode, or a damaged one
 │   ├── MediaTooLarge      more bytes or seconds than are allowed
 │   └── MediaFailed        its process crashed or took too long
@@ -204,6 +205,10 @@ class MediaError(WickError):
 
 class MediaNotSetUp(MediaError):
     status = 501
+
+
+class MediaNotFound(MediaError):
+    status = 404
 
 
 class MediaRefused(MediaError):

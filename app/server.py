@@ -83,7 +83,7 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = BODY_SECONDS
     app.url_map.converters["int"] = addresses.RowId
-    app.request_class = bodies.WickRequest
+    app.request_class = bodies.WickRequest.limited(settings)
     app.asgi_http_class = bodies.BackpressuredConnection
     app.asgi_websocket_class = socket.BoundedConnection
     bodies.compress(app)

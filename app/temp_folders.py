@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 DAY_SECONDS: Final = 86400.0
 _RUN: Final = re.compile(r"wick-[a-z0-9_]{8}")
 _CHAT: Final = re.compile(r"wick-chat-[a-z0-9_]{8}")
-_PERMIT: Final = re.compile(r"gate|permit-\d+")
+_PERMIT: Final = re.compile(r"gate|(permit|media)-\d+")
 DATABASE_FILE: Final = "wick.db"
 
 

@@ -19,8 +19,10 @@ async function attach(file) {
   const remove = chip.querySelector("button");
   remove.ariaLabel += file.name;
   chips.append(chip);
-  const take = file.type.startsWith("audio/") ? hear : send;
-  const made = await take(file).catch((error) => error.message); // its chip, or why there is none
+  const take = /^(audio|video)\//.test(file.type) ? hear : send;
+  const removed = new AbortController();
+  remove.addEventListener("click", () => removed.abort()); // the server need not go on
+  const made = await take(file, removed.signal).catch((error) => error.message); // its chip, or why there is none
   if (!chip.isConnected) return;
   if (made.text) {
     chip.remove();
@@ -46,10 +48,10 @@ async function send(file) {
   return document.createRange().createContextualFragment(text);
 }
 // A recording becomes text in the message.
-async function hear(file) {
+async function hear(file, signal) {
   const address = `dictation/file?name=${encodeURIComponent(file.name)}`;
   const place = new URL(`../${address}`, import.meta.url);
-  const answer = await fetch(place, { method: "POST", body: file, headers })
+  const answer = await fetch(place, { method: "POST", body: file, headers, signal })
     .catch(() => { throw new Error("Can't reach Wick. Try again."); });
   if (!answer.ok) throw new Error(await answer.text());
   return answer.json();

@@ -34,6 +34,8 @@ has firefox-esr || install_packages Firefox firefox-esr || lacking="$lacking fir
     lacking="$lacking webkit2gtk-driver and xvfb,"
 has espeak-ng || install_packages "a voice" espeak-ng ||
     echo "Tests that need speech are skipped, as espeak-ng can't be installed here."
+has ffmpeg || install_packages "a decoder of sound" ffmpeg ||
+    echo "Tests of M4A, WEBM and WMA are skipped, as ffmpeg can't be installed here."
 if [ -n "$lacking" ]; then
     echo "Tests in these browsers are skipped, as they can't be installed here:${lacking%,}."
 fi

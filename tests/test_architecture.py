@@ -96,7 +96,7 @@ RUNNER_MAY_IMPORT = (
 
 # What media children may import: they get bytes from outside, and know nothing of people.
 MEDIA_CHILD_MAY_IMPORT = (
-    *("app.errors", "app.media.protocol", "app.media.child"),
+    *("app.errors", "app.media.permits", "app.media.protocol", "app.media.child"),
     *("app.inference.runner.hardening", "app.inference.runner.threads"),
 )
 

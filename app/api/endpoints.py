@@ -429,8 +429,9 @@ ENDPOINTS: Final = (
         response=Transcription,
         takes=FORM_DATA,
         streams=SSE,
-        notes="WAV, FLAC, OGG, MP3 and AIFF, up to 64 MiB and an hour; M4A, WEBM and others where"
-        " ffmpeg is installed. The status is 501 where voice to text is not set up.",
+        notes="WAV, FLAC, OGG, MP3 and AIFF, up to 64 MiB (WICK_MAX_AUDIO_MB) and an hour; M4A,"
+        " WEBM and others where ffmpeg is installed. The status is 501 where voice to text is not"
+        " set up.",
     ),
     Endpoint(
         *("post", "/v1/audio/translations", "OpenAI", "Write down in English what is said"),

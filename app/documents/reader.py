@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,6 +34,7 @@ MAX_LINE_BYTES: Final = 64 << 10
 READ_AT_ONCE: Final = 2
 """Processes: each takes up to 1.5 GB, for a moment."""
 
+Hold = Callable[[], contextlib.AbstractAsyncContextManager[None]]
 Notify = Callable[[PageRead], None]
 
 
@@ -50,9 +51,11 @@ class Document:
 
 
 class DocumentReader:
-    """Reads documents, a few at a time, each in a process of its own."""
+    """Reads documents, a few at a time, each in a process of its own. hold: keeps a thread free
+    for each process."""
 
-    def __init__(self) -> None:
+    def __init__(self, hold: Hold = contextlib.nullcontext) -> None:
+        self._hold = hold
         self._turn = asyncio.Semaphore(READ_AT_ONCE)
 
     async def read(self, name: str, data: bytes, notify: Notify = lambda _: None) -> Document:
@@ -64,7 +67,7 @@ class DocumentReader:
             limit = MAX_DOCUMENT_BYTES >> 20
             raise AttachmentRefused(f"{name} is too large: the limit for documents is {limit} MB.")
         kind = kind_of(name, data)
-        async with self._turn:
+        async with self._turn, self._hold():
             header, text = await _run(kind, data, notify)
         if isinstance(header, Unreadable):
             raise AttachmentRefused(explain(name, header.reason))
@@ -94,7 +97,7 @@ async def _run(
         return Unreadable("memory"), ""
     finally:
         feeding.cancel()
-        with suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):
             process.kill()
         while await process.stdout.read(1 << 20):  # what it still held in its pipe
             pass
@@ -103,7 +106,7 @@ async def _run(
 
 
 async def _feed(stdin: asyncio.StreamWriter, data: bytes) -> None:
-    with suppress(ConnectionError):  # it is dead, which the end of its result says too
+    with contextlib.suppress(ConnectionError):  # it is dead, which the end of its result says too
         stdin.write(data)
         await stdin.drain()
     stdin.close()

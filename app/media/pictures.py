@@ -18,6 +18,7 @@ import msgspec
 
 from app.config import confined_environment
 from app.errors import AttachmentRefused
+from app.media.thread_holder import NO_THREADS, ThreadHolder
 
 log = logging.getLogger(__name__)
 COMMAND: Final = (sys.executable, "-m", "app.media.child.picture")
@@ -77,7 +78,8 @@ def is_picture(name: str, data: bytes) -> bool:
 class PictureDecoder:
     """Decodes one picture after the other, each in a process of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: ThreadHolder = NO_THREADS) -> None:
+        self._threads = threads
         self._turn = asyncio.Semaphore(1)  # one takes up to half a gigabyte, for a moment
 
     async def decode(self, name: str, data: bytes) -> Picture:
@@ -94,7 +96,7 @@ class PictureDecoder:
             raise AttachmentRefused(
                 f"{name} is packed. Attach the SVG itself, which is read as text."
             )
-        async with self._turn:
+        async with self._turn, self._threads.hold():
             result = await _run(name, data)
         return await asyncio.to_thread(_checked, name, result)
 

@@ -20,6 +20,7 @@ from typing import Final
 
 from app.config import Settings, confined_environment
 from app.errors import MediaError, MediaFailed, MediaNotSetUp, MediaTooLarge, QueueFull
+from app.media.thread_holder import NO_THREADS, ThreadHolder
 
 log = logging.getLogger(__name__)
 MAX_CHARS: Final = 4_096
@@ -43,7 +44,8 @@ class ServerVoice:
 class Piper:
     """Speaks one text after the other; each user has at most a few waiting."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, threads: ThreadHolder = NO_THREADS) -> None:
+        self._threads = threads
         self._program = settings.piper
         self._model = settings.piper_voice
         self._turn = asyncio.Semaphore(1)  # one computes on all cores
@@ -74,7 +76,7 @@ class Piper:
             raise QueueFull("The voice is busy with your earlier texts.")
         self._requests[user_id] += 1
         try:
-            async with self._turn:
+            async with self._turn, self._threads.hold():
                 return await _run(command, line)
         finally:
             self._requests[user_id] -= 1

@@ -17,6 +17,7 @@ from typing import Final
 from app.config import runner_environment
 from app.errors import MediaFailed
 from app.media.protocol import (
+    CancelWork,
     MediaCommand,
     MediaEvent,
     MediaKind,
@@ -27,6 +28,7 @@ from app.media.protocol import (
     event_from,
     to_line,
 )
+from app.media.thread_holder import ThreadHolder
 
 log = logging.getLogger(__name__)
 MAX_EVENT_BYTES: Final = 4 << 20
@@ -65,22 +67,27 @@ class MediaProcess:
     @classmethod
     async def start(cls, options: MediaOptions) -> MediaProcess:
         """Start a child and wait until it can work. Raises MediaFailed with the reason."""
-        child = await cls._spawn(options)
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                event = await child._next_event()
-        except TimeoutError:
-            await child.kill()
-            raise MediaFailed(f"{options.title} did not start in time.") from None
-        except BaseException:
-            await child.kill()
-            raise
+        async with ThreadHolder.of_folder(options.permits, options.threads).hold():
+            child, event = await cls._load(options)
         if isinstance(event, Ready):
             log.info("%s is loaded after %.2f s.", options.title, event.seconds)
             return child
         await child.kill()
         reason = event.message if isinstance(event, NotReady) else "It said nothing of use."
         raise MediaFailed(f"{options.title} could not be loaded. {reason}")
+
+    @classmethod
+    async def _load(cls, options: MediaOptions) -> tuple[MediaProcess, MediaEvent]:
+        child = await cls._spawn(options)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                return child, await child._next_event()
+        except TimeoutError:
+            await child.kill()
+            raise MediaFailed(f"{options.title} did not start in time.") from None
+        except BaseException:
+            await child.kill()
+            raise
 
     @classmethod
     async def _spawn(cls, options: MediaOptions) -> MediaProcess:
@@ -132,6 +139,11 @@ class MediaProcess:
             await self.kill()
             raise MediaFailed(f"{self._options.title} answered something else.")
         return event
+
+    def cancel(self, command: MediaCommand) -> None:
+        """Let a command that `work` has begun end at its next step, as failed."""
+        if self._process.stdin is not None and not self._process.stdin.is_closing():
+            self._process.stdin.write(to_line(CancelWork(command.id)))
 
     async def _send(self, data: bytes) -> None:
         assert self._process.stdin is not None  # noqa: S101 - asked for a pipe

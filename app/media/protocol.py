@@ -15,6 +15,8 @@ SAMPLE_RATE: Final = 16_000
 SAMPLE_BYTES: Final = 2
 MAX_WINDOW_SECONDS: Final = 30
 """What Whisper can hear at once."""
+UTTERANCE_SECONDS: Final = 5
+"""Of a usual sentence or two, by which voice models are measured."""
 MAX_WINDOW_BYTES: Final = MAX_WINDOW_SECONDS * SAMPLE_RATE * SAMPLE_BYTES
 MAX_PAYLOAD_BYTES: Final = 40 << 20
 """Of any command: a picture."""
@@ -24,7 +26,8 @@ class Transcribe(msgspec.Struct, tag=True, frozen=True):
     """Write down what is said in `size` bytes of sound, up to a pause where they are too long.
 
     language: such as `en`, None to find it out; translates: write it in English; prompt: what was
-    said before, for spelling; is_last: whether no more sound follows these bytes.
+    said before, for spelling; is_last: whether no more sound follows these bytes; words: whether
+    their times are wanted, which takes a little longer.
     """
 
     id: int
@@ -33,6 +36,7 @@ class Transcribe(msgspec.Struct, tag=True, frozen=True):
     translates: bool = False
     prompt: str = ""
     is_last: bool = True
+    words: bool = False
 
 
 class Recognize(msgspec.Struct, tag=True, frozen=True):
@@ -42,7 +46,21 @@ class Recognize(msgspec.Struct, tag=True, frozen=True):
     size: int
 
 
-MediaCommand = Transcribe | Recognize
+class Measure(msgspec.Struct, tag=True, frozen=True):
+    """Do the work of an utterance of UTTERANCE_SECONDS, to see how long that takes here."""
+
+    id: int
+    size: int = 0
+
+
+MediaCommand = Transcribe | Recognize | Measure
+
+
+class CancelWork(msgspec.Struct, tag=True, frozen=True):
+    """End the command of this id at its next step, as failed: nobody waits for it any more."""
+
+    id: int
+    size: int = 0
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
@@ -57,6 +75,14 @@ class NotReady(msgspec.Struct, tag=True, frozen=True):
     message: str
 
 
+class SpokenWord(msgspec.Struct, frozen=True):
+    """A word that is said, and when."""
+
+    start: float
+    end: float
+    word: str
+
+
 class Segment(msgspec.Struct, frozen=True):
     """Something that is said. start, end: seconds from the beginning of the bytes; no_speech: how
     likely it is that nobody speaks; score: mean logarithm of its tokens' probabilities."""
@@ -66,6 +92,20 @@ class Segment(msgspec.Struct, frozen=True):
     text: str
     no_speech: float = 0.0
     score: float = 0.0
+    words: tuple[SpokenWord, ...] = ()
+
+    def moved(self, seconds: float) -> Segment:
+        """Return the same, later by so many seconds."""
+        words = (
+            SpokenWord(round(word.start + seconds, 2), round(word.end + seconds, 2), word.word)
+            for word in self.words
+        )
+        return msgspec.structs.replace(
+            self,
+            start=round(self.start + seconds, 2),
+            end=round(self.end + seconds, 2),
+            words=tuple(words),
+        )
 
 
 class Transcribed(msgspec.Struct, tag=True, frozen=True):
@@ -87,6 +127,13 @@ class Recognized(msgspec.Struct, tag=True, frozen=True):
     text: str = ""
 
 
+class Measured(msgspec.Struct, tag=True, frozen=True):
+    """Result of Measure."""
+
+    id: int
+    seconds: float
+
+
 class WorkFailed(msgspec.Struct, tag=True, frozen=True):
     """A command could not be carried out; the child lives on."""
 
@@ -94,20 +141,22 @@ class WorkFailed(msgspec.Struct, tag=True, frozen=True):
     message: str
 
 
-MediaResult = Transcribed | Recognized | WorkFailed
-MediaEvent = Ready | NotReady | Transcribed | Recognized | WorkFailed
+MediaResult = Transcribed | Recognized | Measured | WorkFailed
+MediaEvent = Ready | NotReady | Transcribed | Recognized | Measured | WorkFailed
 
 _ENCODER: Final = msgspec.json.Encoder()
-_COMMANDS: Final[msgspec.json.Decoder[MediaCommand]] = msgspec.json.Decoder(MediaCommand)
+_COMMANDS: Final[msgspec.json.Decoder[MediaCommand | CancelWork]] = msgspec.json.Decoder(
+    MediaCommand | CancelWork
+)
 _EVENTS: Final[msgspec.json.Decoder[MediaEvent]] = msgspec.json.Decoder(MediaEvent)
 
 
-def to_line(message: MediaCommand | MediaEvent) -> bytes:
+def to_line(message: MediaCommand | CancelWork | MediaEvent) -> bytes:
     """Encode a message as one line."""
     return _ENCODER.encode(message) + b"\n"
 
 
-def command_from(line: bytes) -> MediaCommand:
+def command_from(line: bytes) -> MediaCommand | CancelWork:
     """Decode a command. Raises ValueError."""
     return _COMMANDS.decode(line)
 

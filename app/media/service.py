@@ -21,6 +21,7 @@ from app.media.protocol import (
     Transcribed,
 )
 from app.media.setup import MediaSetup
+from app.media.thread_holder import ThreadHolder
 from app.media.voice_models import VoiceModels
 from app.media.worker import MediaWorker
 
@@ -43,7 +44,9 @@ class MediaService:
         self._settings = settings
         self._pool = pool
         self.setup = MediaSetup(self.extras, self.voice_models, self._notify)
-        self._audio = AudioDecoder()
+        runner = pool.runner_options
+        self.threads = ThreadHolder.of_folder(runner.permits, runner.threads)
+        self._audio = AudioDecoder(self.threads)
         self._ids = itertools.count(1)
         self.voice = self._worker("voice", VOICE, self._voice_options)
         self.ocr = self._worker("ocr", OCR, self._ocr_options)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from app.errors import MediaNotSetUp, WickError
+from app.errors import MediaNotFound, WickError
 from app.media.extras import EXTRAS, Extras
 from app.media.voice_catalogue import DEFAULT_VOICE_MODEL, VOICE_CATALOGUE
 from app.media.voice_models import VoiceModels
@@ -56,7 +56,7 @@ class MediaSetup:
     def start(self, key: str) -> SetupTask:
         """Set up an extra, with a voice model for voice, or get a voice model; again joins.
 
-        Raises MediaNotSetUp for what there is nothing of.
+        Raises MediaNotFound for what there is nothing of.
         """
         running = self._tasks.get(key)
         if running is not None and running.is_running:
@@ -68,7 +68,7 @@ class MediaSetup:
             task = SetupTask(key, VOICE_CATALOGUE[key].title)
             self._begin(task, self._pull(task, key))
         else:
-            raise MediaNotSetUp(f"There is nothing named “{key[:80]}” to set up.")
+            raise MediaNotFound(f"There is nothing named “{key[:80]}” to set up.")
         return task
 
     def cancel(self, key: str) -> None:

@@ -23,12 +23,13 @@ BYTES_PER_SECOND: Final = SAMPLE_RATE * SAMPLE_BYTES
 @dataclass(frozen=True, slots=True)
 class SpeechOptions:
     """Options of a transcription. language: None to find it out; translates: write it in English;
-    prompt: words that may occur.
+    prompt: words that may occur; words: find the times of each word, too.
     """
 
     language: str | None = None
     translates: bool = False
     prompt: str = ""
+    words: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,22 +78,15 @@ async def transcribe(
             translates=options.translates,
             prompt=said[-PROMPT_CHARS:],
             is_last=start + len(window) >= len(samples),
+            words=options.words,
         )
         result = await media.transcribe(command, window, user_id)
         offset = start / BYTES_PER_SECOND
-        segments = tuple(
-            replace_times(segment, segment.start + offset, segment.end + offset)
-            for segment in result.segments
-        )
+        segments = tuple(segment.moved(offset) for segment in result.segments)
         start += max(result.used, SAMPLE_BYTES)
         language = language or result.language or None  # one recording has one language
         said = f"{said} {text_of(segments)}" if options.prompt else ""
         yield SpokenWindow(segments, result.language, min(start, len(samples)) / BYTES_PER_SECOND)
-
-
-def replace_times(segment: Segment, start: float, end: float) -> Segment:
-    """Return the segment at other seconds."""
-    return Segment(round(start, 2), round(end, 2), segment.text, segment.no_speech, segment.score)
 
 
 def format_srt(segments: list[Segment]) -> str:

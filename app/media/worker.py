@@ -90,7 +90,7 @@ class MediaWorker:
     ) -> MediaResult:
         """Carry out a command when it is its turn. Raises MediaError, QueueFull or ShuttingDown.
 
-        When cancelled, it is not begun, or its result is thrown away.
+        When cancelled, it is not begun, or it ends at its next step.
         """
         if self._is_closed:
             raise ShuttingDown(STOPPING)
@@ -101,6 +101,10 @@ class MediaWorker:
             self._task = asyncio.create_task(self._serve(), name=f"worker {self.kind}")
         try:
             return await job.result
+        except asyncio.CancelledError:
+            if self._current is job and self._child is not None:
+                self._child.cancel(command)
+            raise
         finally:
             self._jobs.remove(job)
             self._memory.notify()  # perhaps nobody needs it any more
@@ -137,6 +141,8 @@ class MediaWorker:
         self._idle.busy()
         try:
             child = await self._loaded(job)
+            if job.result.done():  # nobody waits any more
+                return
             result = await child.work(job.command, job.payload, job.seconds)
         except WickError as error:
             self._settle(job, error)

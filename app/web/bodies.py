@@ -12,7 +12,7 @@ import functools
 import gzip
 import tempfile
 from collections.abc import AsyncIterator
-from typing import IO, Any, Final
+from typing import IO, Any, ClassVar, Final
 
 from hypercorn.typing import ASGIReceiveCallable
 from quart import Quart, Request, Response, request
@@ -21,10 +21,11 @@ from quart.wrappers.request import Body
 from quart.wrappers.response import DataBody, FileBody
 from werkzeug.exceptions import RequestTimeout
 
+from app.config import DEFAULT_AUDIO_MB, Settings
 from app.conversations.imports.reader import MAX_FILE_BYTES
 from app.documents.reader import MAX_DOCUMENT_BYTES
 from app.errors import DiskFull
-from app.media.audio import MAX_AUDIO_BYTES, MAX_DICTATION_BYTES
+from app.media.audio import MAX_DICTATION_BYTES
 from app.media.pictures import MAX_PICTURE_BYTES
 
 FORM: Final = "application/x-www-form-urlencoded"
@@ -52,10 +53,7 @@ _BY_PATH: Final = {
     "/api/generate": 8 * MIB,
     "/api/embed": 16 * MIB,
     "/api/embeddings": 16 * MIB,
-    "/v1/audio/transcriptions": MAX_AUDIO_BYTES + MIB,
-    "/v1/audio/translations": MAX_AUDIO_BYTES + MIB,
     "/dictation": MAX_DICTATION_BYTES + 1,
-    "/dictation/file": MAX_AUDIO_BYTES + 1,
     "/attachments": ATTACHMENT_BYTES,
     "/attachments/temporary": ATTACHMENT_BYTES,
     "/library/import": 9 * MIB,
@@ -63,6 +61,12 @@ _BY_PATH: Final = {
     "/api/v1/files": ATTACHMENT_BYTES,
     IMPORT_PATH: MAX_FILE_BYTES + MIB,
 }
+_AUDIO: Final = {
+    "/v1/audio/transcriptions": MIB,
+    "/v1/audio/translations": MIB,
+    "/dictation/file": 1,
+}
+"""What a body has beside its recording, at most."""
 MAX_BUFFERED_BYTES: Final = 4 << 20
 """Bytes of a body that may wait to be taken; then the sender has to wait."""
 IDLE_TIMEOUT: Final = 30.0
@@ -77,8 +81,10 @@ def is_json(mimetype: str) -> bool:
     )
 
 
-def max_body_bytes(path: str) -> int:
+def max_body_bytes(path: str, max_audio_mb: int = DEFAULT_AUDIO_MB) -> int:
     """Return the limit, which holds for an inflated body too."""
+    if path in _AUDIO:
+        return max_audio_mb * MIB + _AUDIO[path]
     return _BY_PATH.get(path, DEFAULT_BYTES)
 
 
@@ -113,11 +119,18 @@ class WickRequest(Request):
     """A request as large as its address takes: of any size where models are uploaded."""
 
     body_class = BackpressuredBody
+    max_audio_mb: ClassVar[int] = DEFAULT_AUDIO_MB
+
+    @classmethod
+    def limited(cls, settings: Settings) -> type[WickRequest]:
+        """Return a class of requests with the limits of these settings."""
+        return type(cls.__name__, (cls,), {"max_audio_mb": settings.max_audio_mb})
 
     def __init__(self, method: str, scheme: str, path: str, *rest: Any, **options: Any) -> None:
         is_upload = method == "PUT" and path.startswith(UPLOAD_PREFIX)
-        options["max_content_length"] = None if is_upload else max_body_bytes(path)
-        self.max_content_length = max_body_bytes(path)
+        most = max_body_bytes(path, self.max_audio_mb)
+        options["max_content_length"] = None if is_upload else most
+        self.max_content_length = most
         if path == IMPORT_PATH:
             options["body_timeout"] = None  # it takes as long as it takes, while it comes
         super().__init__(method, scheme, path, *rest, **options)

@@ -56,7 +56,7 @@ class ServerContext(Services):
         self.fragments = Fragments(asset_dir("templates"), asset_dir("static"), settings.base_path)
         self.model_names = ModelNames(self.store, self.pulls.origins, self.hub)
         self.renderers = StreamRenderers(self.hub)
-        self.piper = Piper(settings)
+        self.piper = Piper(settings, self.media.threads)
         self.snapshot = SnapshotCollector(settings, self.backups.newest)
         self.meters.registry.register(self.snapshot)
         self.secret = secrets.token_urlsafe(32)

@@ -46,7 +46,7 @@ def http_error_message(error: HTTPException, path: str) -> str:
     if error.description and error.description != type(error).description:
         return error.description
     if error.code == 413:
-        limit = format_size(max_body_bytes(path))
+        limit = format_size(request.max_content_length or max_body_bytes(path))
         return f"Too large: the limit is {limit}."
     return _SENTENCES.get(error.code or 500) or error.description or error.name
 

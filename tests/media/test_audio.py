@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,8 @@ from app.media import audio
 from app.media.audio import AudioDecoder, is_audio
 from app.media.child.audio import resample
 
+RECORDINGS = Path(__file__).parent / "recordings"
+SAID_SECONDS = 1.8
 TONE_HZ, SECONDS = 440, 12.5
 
 
@@ -47,6 +51,40 @@ async def test_a_tone_stays_a_tone(kind: str, rate: int, channels: int) -> None:
     assert np.argmax(spectrum) == TONE_HZ * 10
     assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.5 / 2**0.5 * 32767, rel=0.05)
     assert np.abs(np.diff(middle)).max() < 5000  # no jump where windows meet
+
+
+needs_ffmpeg = pytest.mark.skipif(
+    shutil.which("ffmpeg") is None, reason="ffmpeg is not here (tests/install-browser.sh)"
+)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("name", sorted(path.name for path in RECORDINGS.iterdir()))
+async def test_recordings_of_phones_and_browsers_are_read(name: str) -> None:
+    """Somebody says “The sea is calm tonight.” in each."""
+    samples = await decode((RECORDINGS / name).read_bytes())
+    assert len(samples) == pytest.approx(SAID_SECONDS * 16_000, abs=3000)
+    assert np.sqrt(np.mean(samples.astype(float) ** 2)) > 1000
+
+
+@needs_ffmpeg
+async def test_a_playlist_opens_no_file_of_this_machine(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.aac"
+    secret.write_bytes((RECORDINGS / "talk.aac").read_bytes())
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile://{secret}\n#EXT-X-ENDLIST\n"
+    for text in (playlist, f"ffconcat version 1.0\nfile {secret}\n"):
+        with pytest.raises(MediaRefused, match="M4A, WEBM"):
+            await decode(text.encode())
+
+
+@pytest.mark.parametrize("name", ["talk.m4a", "talk.webm", "talk.wma", "talk.aac"])
+async def test_where_ffmpeg_is_missing_the_refusal_says_so(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audio, "FFMPEG", "no-such-program")
+    with pytest.raises(MediaRefused, match=r"without the program ffmpeg.* WAV, FLAC, OGG, MP3"):
+        await AudioDecoder().decode(name, (RECORDINGS / name).read_bytes())
+    assert "M4A" not in audio.formats()
 
 
 def test_resampled_sound_is_as_long_as_it_was() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -15,6 +17,7 @@ import pytest
 from app.errors import MediaError, MediaFailed, MediaNotSetUp, ShuttingDown
 from app.inference.memory_budget import MAIN, MemoryBudget
 from app.inference.model_state import ModelState
+from app.inference.runner.threads import FilePermits
 from app.media.process import MediaOptions
 from app.media.protocol import SAMPLE_RATE, Transcribe, Transcribed
 from app.media.worker import MediaWorker
@@ -22,11 +25,12 @@ from tests.media.conftest import MEMORY
 from tests.patience import PATIENCE, until
 
 Hire = Callable[..., MediaWorker]
+IDS = itertools.count(1)
 NOISE = np.random.default_rng(3).normal(0, 3000, SAMPLE_RATE).astype("<i2").tobytes()
 
 
 async def work(worker: MediaWorker, user_id: int = 1, seconds: float = PATIENCE) -> Transcribed:
-    command = Transcribe(7, len(NOISE), language="en")
+    command = Transcribe(next(IDS), len(NOISE), language="en")
     result = await worker.run(command, NOISE, user_id=user_id, seconds=seconds)
     assert isinstance(result, Transcribed)
     return result
@@ -42,7 +46,8 @@ async def test_a_child_is_loaded_when_it_is_needed_and_holds_its_memory(hire: Hi
     assert states == [ModelState.LOADING, ModelState.READY]
     assert worker._memory.reserved_bytes(worker.name) == MEMORY
     pid = worker.pid
-    assert await work(worker) == result
+    again = await work(worker)
+    assert (again.segments, again.used) == (result.segments, result.used)
     assert worker.pid == pid
     await worker.close()
     assert states[2:] == [ModelState.UNLOADING, ModelState.IDLE]
@@ -98,6 +103,35 @@ async def test_a_job_that_waits_can_be_cancelled(hire: Hire) -> None:
     assert len(worker._jobs) == 0
     os.kill(worker.pid, signal.SIGCONT)
     await work(worker)  # and what was begun confuses nobody
+
+
+async def test_a_job_that_has_begun_ends_at_its_next_step(
+    hire: Hire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = hire()
+    await work(worker)
+    child = worker._child
+    assert child is not None
+    failed = list[str]()
+    wait = child.work
+
+    async def watched(*given: Any) -> Any:
+        try:
+            return await wait(*given)
+        except MediaFailed as error:
+            failed.append(str(error))
+            raise
+
+    monkeypatch.setattr(child, "work", watched)
+    with FilePermits(tmp_path / "permits", 2).acquire(2):  # it begins, and waits for a thread
+        job = asyncio.create_task(work(worker))
+        await until(lambda: worker.is_busy)
+        job.cancel()
+        await asyncio.gather(job, return_exceptions=True)
+    await until(lambda: not worker.is_busy)
+    assert failed == ["It was cancelled."]
+    assert worker._child is child
+    await work(worker)
 
 
 class Timers:

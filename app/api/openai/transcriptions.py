@@ -30,6 +30,9 @@ blueprint = Blueprint("api_transcriptions", __name__)
 ANY_MODEL: Final = {"", "whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe"}
 """Names of OpenAI's own models, which stand for the one that is here."""
 MAX_PROMPT_CHARS: Final = 2000
+TIMES: Final = "timestamp_granularities"
+Task = Literal["transcribe", "translate"]
+Granularities = frozenset[str]
 
 
 class TranscriptionRequest(msgspec.Struct, kw_only=True):
@@ -61,15 +64,24 @@ class TranscribedSegment(msgspec.Struct):
     no_speech_prob: float
 
 
+class TranscribedWord(msgspec.Struct):
+    """start, end: seconds."""
+
+    word: str
+    start: float
+    end: float
+
+
 class Transcription(msgspec.Struct, omit_defaults=True):
-    """task, language, duration and segments: of verbose_json alone."""
+    """task, language, duration, segments and words: of verbose_json alone."""
 
     text: str = msgspec.field()
     usage: AudioUsage = msgspec.field()
-    task: Literal["", "transcribe", "translate"] = ""
+    task: Task | Literal[""] = ""
     language: str = ""
     duration: float | None = None
     segments: list[TranscribedSegment] | None = None
+    words: list[TranscribedWord] | None = None
 
 
 @blueprint.post("/v1/audio/transcriptions")
@@ -83,20 +95,25 @@ async def translate() -> Response:
 
 
 async def _respond(*, translates: bool) -> Response:
-    name, asked = await _parse_form()
+    name, asked, wanted = await _parse_form()
     media, user_id = server_context().media, current_user()
     await _check_model(asked.model)
-    options = SpeechOptions(asked.language or None, translates, asked.prompt[:MAX_PROMPT_CHARS])
+    options = SpeechOptions(
+        asked.language or None, translates, asked.prompt[:MAX_PROMPT_CHARS], "word" in wanted
+    )
     samples = await http.while_allowed(media.decode(name, asked.file))
     windows = transcribe(media, samples, options, user_id)
     if asked.stream:
         return http.sse(_events(windows, samples))
     segments, language = await http.while_allowed(_gather(windows))
-    return _formatted(asked.response_format, segments, samples, language, translates=translates)
+    if asked.response_format == "verbose_json":
+        task: Task = "translate" if translates else "transcribe"
+        return http.json_response(_verbose(segments, samples, language, task, wanted))
+    return _formatted(asked.response_format, segments, samples)
 
 
-async def _parse_form() -> tuple[str, TranscriptionRequest]:
-    """Read the name of the file, and the fields. Raises ApiError."""
+async def _parse_form() -> tuple[str, TranscriptionRequest, Granularities]:
+    """Read the name of the file, the fields, and whose times are wanted. Raises ApiError."""
     if request.mimetype != "multipart/form-data":
         raise ApiError("Send a form (multipart/form-data) with the recording as file.", status=415)
     fields: dict[str, Any] = dict((await request.form).items())
@@ -107,12 +124,18 @@ async def _parse_form() -> tuple[str, TranscriptionRequest]:
         asked = msgspec.convert(fields | {"file": file.read()}, TranscriptionRequest, strict=False)
     except msgspec.ValidationError as error:
         raise http.explain_invalid(str(error)) from error
-    granularities = (await request.form).getlist("timestamp_granularities[]")
-    if set(granularities) - {"segment"}:
-        raise ApiError(
-            "Only segment is supported: words have no times here.", param="timestamp_granularities"
-        )
-    return (file.filename or "The file")[:200], asked
+    return (file.filename or "The file")[:200], asked, await _granularities(asked)
+
+
+async def _granularities(asked: TranscriptionRequest) -> Granularities:
+    """Read what is to have times. Raises ApiError."""
+    form = await request.form
+    wanted = frozenset(form.getlist(f"{TIMES}[]") + form.getlist(TIMES))
+    if wanted - {"segment", "word"}:
+        raise ApiError(f"{TIMES} takes word and segment.", param=TIMES)
+    if "word" in wanted and (asked.response_format != "verbose_json" or asked.stream):
+        raise ApiError("Times of words come with response_format verbose_json.", param=TIMES)
+    return wanted or frozenset({"segment"})
 
 
 async def _check_model(name: str) -> None:
@@ -157,9 +180,7 @@ async def _events(windows: AsyncIterator[SpokenWindow], samples: bytes) -> Async
     yield http.event(whole | {"usage": _usage(samples)})
 
 
-def _formatted(
-    kind: str, segments: list[Segment], samples: bytes, language: str, *, translates: bool
-) -> Response:
+def _formatted(kind: str, segments: list[Segment], samples: bytes) -> Response:
     text = text_of(segments)
     if kind == "text":
         return Response(text + "\n", content_type=PLAIN)
@@ -167,20 +188,25 @@ def _formatted(
         return Response(format_srt(segments), content_type=PLAIN)
     if kind == "vtt":
         return Response(format_vtt(segments), content_type="text/vtt; charset=utf-8")
-    if kind == "json":
-        return http.json_response(Transcription(text, _usage(samples)))
-    return http.json_response(
-        Transcription(
-            text,
-            _usage(samples),
-            "translate" if translates else "transcribe",
-            language,
-            round(duration(samples), 2),
-            [
-                TranscribedSegment(number, s.start, s.end, s.text, s.score, s.no_speech)
-                for number, s in enumerate(segments)
-            ],
-        )
+    return http.json_response(Transcription(text, _usage(samples)))
+
+
+def _verbose(
+    segments: list[Segment], samples: bytes, language: str, task: Task, wanted: Granularities
+) -> Transcription:
+    parts = [
+        TranscribedSegment(number, s.start, s.end, s.text, s.score, s.no_speech)
+        for number, s in enumerate(segments)
+    ]
+    words = [TranscribedWord(w.word, w.start, w.end) for s in segments for w in s.words]
+    return Transcription(
+        text_of(segments),
+        _usage(samples),
+        task,
+        language,
+        round(duration(samples), 2),
+        parts if "segment" in wanted else None,
+        words if "word" in wanted else None,
     )
 
 

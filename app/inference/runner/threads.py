@@ -26,6 +26,8 @@ try:
 except ImportError:  # Windows: runners keep to the budget each for itself
     fcntl = None  # type: ignore[assignment,unused-ignore]
 
+ARE_SHARED = fcntl is not None
+"""Whether processes can share permits here."""
 _POLL_SECONDS = 0.0005  # seconds
 
 
@@ -62,6 +64,16 @@ class FilePermits:
             for file in held:
                 fcntl.flock(file, fcntl.LOCK_UN)
 
+    def hold(self) -> Callable[[], None]:
+        """Wait for one permit; return what gives it back, which any thread may call once."""
+        files = self._open()
+        try:
+            self._take_into([], files, 1)
+        except BaseException:
+            _close(files)
+            raise
+        return lambda: _close(files)  # and with that unlock them
+
     def _take_into(self, held: list[int], files: list[int], wanted: int) -> None:
         gate, *permits = files
         # Who waits, waits inside the gate: a thread that lets go of a permit and wants it again
@@ -70,7 +82,7 @@ class FilePermits:
         try:
             waited = False
             while not held:
-                free = (file for file in permits if _try_lock(file))
+                free = (file for file in permits if try_lock(file))
                 # Others are at work when we had to wait: then one thread is our share.
                 for file in free:
                     held.append(file)
@@ -87,10 +99,11 @@ class FilePermits:
         """Return this thread's own descriptors: the gate, then the permits."""
         files: list[int] | None = getattr(self._local, "files", None)
         if files is None:
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            files = [os.open(path, flags, 0o600) for path in (self._gate, *self._permits)]
-            self._local.files = files
+            files = self._local.files = self._open()
         return files
+
+    def _open(self) -> list[int]:
+        return [open_lock(path) for path in (self._gate, *self._permits)]
 
 
 class LocalPermits:
@@ -119,7 +132,18 @@ def open_permits(directory: Path, budget: int) -> Permits:
     return FilePermits(directory, budget) if fcntl else LocalPermits(budget)
 
 
-def _try_lock(file: int) -> bool:
+def _close(files: list[int]) -> None:
+    for file in files:
+        os.close(file)
+
+
+def open_lock(path: Path) -> int:
+    """Open a file to be locked, and make it where it is missing."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def try_lock(file: int) -> bool:
+    """Lock it, unless another has; return whether that worked."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

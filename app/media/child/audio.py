@@ -27,6 +27,10 @@ CORE_SECONDS, MARGIN_SECONDS = 10, 1
 MAX_CHANNELS, MAX_RATE, MIN_RATE = 8, 192_000, 4000
 MEMORY_BYTES: Final = 2 << 30
 CPU_SECONDS: Final = 300
+CONTAINERS: Final = (
+    "mov,matroska,aac,asf,ogg,mp3,flac,wav,aiff,amr,caf,avi,flv,mpegts,mpeg,ac3,eac3"
+)
+"""Kinds that the program reads: others, such as playlists, name further files of this machine."""
 DAMAGED, TOO_LONG = 3, 4  # exit codes
 
 Samples = NDArray[np.float32]
@@ -37,7 +41,7 @@ class TooLong(Exception):
 
 
 def main() -> None:
-    result = os.fdopen(os.dup(1), "wb")
+    result = _Counted(os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)  # native code may print
     data = sys.stdin.buffer.read()
     confine()
@@ -46,11 +50,24 @@ def main() -> None:
     except TooLong:
         os._exit(TOO_LONG)
     except Exception:  # codecs raise several kinds on a damaged file
-        if len(sys.argv) < 2 or result.tell():
+        if len(sys.argv) < 2 or result.count:
             os._exit(DAMAGED)
         _decode_by_program(sys.argv[1], data, result)
     result.flush()
     os._exit(0)  # codecs have nothing to clear away, and might fail at that
+
+
+class _Counted:
+    """Pipe that counts its bytes."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.flush = file.flush
+        self.count = 0
+
+    def write(self, data: bytes) -> None:
+        self.count += len(data)
+        self._file.write(data)
 
 
 def confine() -> None:
@@ -107,7 +124,7 @@ def _core(window: Samples, rate: int) -> Samples:
     return samples[margin : margin + CORE_SECONDS * SAMPLE_RATE].astype(np.float32)
 
 
-def write(parts: Iterator[Samples], result: IO[bytes]) -> None:
+def write(parts: Iterator[Samples], result: _Counted) -> None:
     """Raises TooLong."""
     count = 0
     for part in parts:
@@ -117,11 +134,12 @@ def write(parts: Iterator[Samples], result: IO[bytes]) -> None:
         result.write((part.clip(-1, 1) * 32767).astype("<i2").tobytes())
 
 
-def _decode_by_program(program: str, data: bytes, result: IO[bytes]) -> None:
+def _decode_by_program(program: str, data: bytes, result: _Counted) -> None:
     """Let the program decode it; what comes is bounded like the rest."""
     with _seekable(data) as source:
         command = [
-            *(program, "-nostdin", "-v", "error", "-protocol_whitelist", "file,fd,pipe"),
+            *(program, "-nostdin", "-v", "error", "-threads", "1"),
+            *("-protocol_whitelist", "file,fd,pipe", "-format_whitelist", CONTAINERS),
             *("-i", f"/dev/fd/{source.fileno()}", "-vn", "-t", str(MAX_SECONDS + 1)),
             *("-f", "s16le", "-ac", "1", "-ar", str(SAMPLE_RATE), "pipe:1"),
         ]
@@ -129,13 +147,11 @@ def _decode_by_program(program: str, data: bytes, result: IO[bytes]) -> None:
             command, stdout=subprocess.PIPE, pass_fds=(source.fileno(),)
         ) as process:
             assert process.stdout is not None  # noqa: S101 - asked for a pipe
-            count = 0
             while chunk := process.stdout.read(1 << 16):
-                count += len(chunk)
                 result.write(chunk)
-        if count > 2 * MAX_SECONDS * SAMPLE_RATE:
+        if result.count > 2 * MAX_SECONDS * SAMPLE_RATE:
             os._exit(TOO_LONG)
-        if process.returncode or not count:
+        if process.returncode or not result.count:
             os._exit(DAMAGED)
 
 

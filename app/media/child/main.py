@@ -7,6 +7,8 @@ private descriptor. The end of standard input ends the process at once.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import logging
 import os
 import sys
@@ -15,13 +17,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Protocol
+from typing import Final, Protocol
 
-from app.errors import WickError
+from app.errors import MediaFailed, WickError
 from app.inference.runner.hardening import BROKEN, harden_process
-from app.inference.runner.threads import Permits, open_permits
+from app.inference.runner.threads import Permits
+from app.media.permits import open_media_permits
 from app.media.protocol import (
     MAX_PAYLOAD_BYTES,
+    CancelWork,
     MediaCommand,
     MediaEvent,
     MediaResult,
@@ -33,6 +37,8 @@ from app.media.protocol import (
 )
 
 NOT_READY = 3  # exit codes
+NICENESS: Final = 5
+"""Where the system is short of cores, an answer goes first."""
 
 log = logging.getLogger("media")
 Order = tuple[MediaCommand, bytes]
@@ -41,20 +47,27 @@ Order = tuple[MediaCommand, bytes]
 class MediaEngine(Protocol):
     """Does the work of one kind."""
 
-    def work(self, command: MediaCommand, payload: bytes) -> MediaResult:
-        """Carry out one command. Raises WickError with a sentence."""
+    def work(self, command: MediaCommand, payload: bytes, check: Callable[[], None]) -> MediaResult:
+        """Carry out one command, and call `check` between two steps, which raises when nobody
+        waits any more. Raises WickError with a sentence.
+        """
 
 
 def main(arguments: list[str] | None = None) -> None:
     started = time.monotonic()
     options = _parse(arguments)
     harden_process()
+    with contextlib.suppress(AttributeError, OSError):  # Windows has none
+        os.nice(NICENESS)
     emit = MediaEventWriter(options.events_fd)
     orders: SimpleQueue[Order] = SimpleQueue()
     # Reading comes first and never stops, so that the parent's death is seen in any work.
-    threading.Thread(target=_read_orders, args=(orders,), daemon=True).start()
+    cancelled = CancelledCommand()
+    threading.Thread(target=_read_orders, args=(orders, cancelled), daemon=True).start()
     try:
-        engine = ENGINES[options.kind](options, open_permits(options.permits, options.threads))
+        engine = ENGINES[options.kind](
+            options, open_media_permits(options.permits, options.threads)
+        )
     except WickError as error:
         emit(NotReady(str(error)))
         os._exit(NOT_READY)
@@ -65,12 +78,26 @@ def main(arguments: list[str] | None = None) -> None:
     emit(Ready(round(time.monotonic() - started, 3)))
     while True:
         command, payload = orders.get()
-        emit(_work(engine, command, payload))
+        emit(_work(engine, command, payload, functools.partial(cancelled.check, command.id)))
 
 
-def _work(engine: MediaEngine, command: MediaCommand, payload: bytes) -> MediaResult:
+class CancelledCommand:
+    """The last command that nobody waits for any more."""
+
+    id: int | None = None
+
+    def check(self, command_id: int) -> None:
+        """Raises MediaFailed for that one."""
+        if command_id == self.id:
+            raise MediaFailed("It was cancelled.")
+
+
+def _work(
+    engine: MediaEngine, command: MediaCommand, payload: bytes, check: Callable[[], None]
+) -> MediaResult:
     try:
-        return engine.work(command, payload)
+        check()
+        return engine.work(command, payload, check)
     except WickError as error:
         return WorkFailed(command.id, str(error))
     except Exception:
@@ -111,7 +138,7 @@ class MediaEventWriter:
             os._exit(0)
 
 
-def _read_orders(orders: SimpleQueue[Order]) -> None:
+def _read_orders(orders: SimpleQueue[Order], cancelled: CancelledCommand) -> None:
     source = sys.stdin.buffer
     for line in source:
         try:
@@ -119,6 +146,9 @@ def _read_orders(orders: SimpleQueue[Order]) -> None:
         except ValueError as error:
             log.error("The parent sent what is no command: %s", error)
             os._exit(BROKEN)  # where the next command begins is not known any more
+        if isinstance(command, CancelWork):
+            cancelled.id = command.id
+            continue
         if not 0 <= command.size <= MAX_PAYLOAD_BYTES:
             os._exit(BROKEN)
         orders.put((command, source.read(command.size)))

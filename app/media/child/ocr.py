@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -48,15 +48,19 @@ class OcrEngine:
     def __init__(self, permits: Permits) -> None:
         cv2.setNumThreads(1)
         self._ocr = RapidOCR(params=PARAMETERS)
+        self._meter = _Meter(permits)
         for part in (self._ocr._load_det_model(), self._ocr._load_rec_model()):
-            part.session = _Metered(part.session, permits)
+            part.session = _Metered(part.session, self._meter)
 
-    def work(self, command: MediaCommand, payload: bytes) -> MediaResult:
+    def work(
+        self, command: MediaCommand, payload: bytes, check: Callable[[], None] = lambda: None
+    ) -> MediaResult:
         """Read a picture that Wick itself has encoded."""
         if not isinstance(command, Recognize):
             raise MediaError("This child only reads.")
         with Image.open(io.BytesIO(payload), formats=("PNG", "JPEG")) as image:
             pixels = _padded(np.asarray(image.convert("RGB")))
+        self._meter.check = check
         # Without the classifier of directions: it turns good lines upside down.
         found = self._ocr(pixels[:, :, ::-1], use_cls=False)
         if found.boxes is None or found.txts is None:
@@ -66,15 +70,24 @@ class OcrEngine:
         return Recognized(command.id, text if len(text) > 1 else "")  # a ring is no 0
 
 
+class _Meter:
+    """Permits of all sessions. check: raises when nobody waits for the text any more."""
+
+    def __init__(self, permits: Permits) -> None:
+        self.permits = permits
+        self.check: Callable[[], None] = lambda: None
+
+
 class _Metered:
     """Session of onnxruntime that computes with a permit; between two runs others may go."""
 
-    def __init__(self, session: Any, permits: Permits) -> None:
+    def __init__(self, session: Any, meter: _Meter) -> None:
         self._session = session
-        self._permits = permits
+        self._meter = meter
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        with self._permits.acquire(1):
+        self._meter.check()
+        with self._meter.permits.acquire(1):
             return self._session(*inputs, **options)
 
     def __getattr__(self, name: str) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,14 +16,19 @@ from tokenizers import Tokenizer
 from app.errors import MediaError
 from app.inference.runner.threads import Permits
 from app.media.child.pauses import find_cut, find_speech
-from app.media.child.spectrogram import log_mel
+from app.media.child.spectrogram import FRAMES_PER_SECOND, Samples, log_mel
+from app.media.child.word_times import timed_words, token_starts
 from app.media.protocol import (
     MAX_WINDOW_SECONDS,
     SAMPLE_BYTES,
     SAMPLE_RATE,
+    UTTERANCE_SECONDS,
+    Measure,
+    Measured,
     MediaCommand,
     MediaResult,
     Segment,
+    SpokenWord,
     Transcribe,
     Transcribed,
 )
@@ -36,9 +43,14 @@ NO_SCORE: Final = -0.9
 MAX_REPETITION: Final = 2.4
 """How well text may compress: one that goes round in circles does so better."""
 MAX_NEW_TOKENS: Final = 224
+UTTERANCE_TOKENS: Final = 20
 MAX_PROMPT_TOKENS: Final = 200
 TIME_STEP: Final = 0.02
 """Seconds between two of Whisper's tokens for times."""
+
+Check = Callable[[], None]
+Part = tuple[float, float, list[int]]
+"""Start and end in seconds, and the tokens of what is said."""
 
 
 class VoiceEngine:
@@ -51,8 +63,12 @@ class VoiceEngine:
         )
         self._tokens = _Vocabulary(folder / "tokenizer.json")
 
-    def work(self, command: MediaCommand, payload: bytes) -> MediaResult:
-        """Transcribe one window. Raises MediaError for a language it does not know."""
+    def work(
+        self, command: MediaCommand, payload: bytes, check: Check = lambda: None
+    ) -> MediaResult:
+        """Transcribe one window, or measure. Raises MediaError for a language it does not know."""
+        if isinstance(command, Measure):
+            return Measured(command.id, self._measure(check))
         if not isinstance(command, Transcribe):
             raise MediaError("This child only hears.")
         samples = np.frombuffer(payload, "<i2").astype(np.float32) / np.float32(32768)
@@ -61,14 +77,19 @@ class VoiceEngine:
         start, end = find_speech(samples[:length])
         if start == end:
             return used
-        with self._permits.acquire(1):
-            seconds = _window_seconds(end - start)
-            features = log_mel(samples[start:end], seconds, self._whisper.n_mels)
-            encoded = self._whisper.encode(ctranslate2.StorageView.from_array(features[None]))
+        encoded = self._encode(samples[start:end])
+        check()
         language = command.language or self._detect(encoded)
-        segments = self._segments(command, encoded, language, (end - start) / SAMPLE_RATE)
-        moved = tuple(_later(segment, start / SAMPLE_RATE) for segment in segments)
+        check()
+        segments = self._segments(command, encoded, language, (end - start) / SAMPLE_RATE, check)
+        moved = tuple(segment.moved(start / SAMPLE_RATE) for segment in segments)
         return Transcribed(command.id, used.used, moved, language if segments else "")
+
+    def _encode(self, samples: Samples) -> Any:
+        with self._permits.acquire(1):
+            seconds = _window_seconds(len(samples))
+            features = log_mel(samples, seconds, self._whisper.n_mels)
+            return self._whisper.encode(ctranslate2.StorageView.from_array(features[None]))
 
     def _detect(self, encoded: Any) -> str:
         if not self._whisper.is_multilingual:
@@ -78,33 +99,77 @@ class VoiceEngine:
         return found.strip("<|>")
 
     def _segments(
-        self, command: Transcribe, encoded: Any, language: str, seconds: float
+        self, command: Transcribe, encoded: Any, language: str, seconds: float, check: Check
     ) -> list[Segment]:
         prompt = self._tokens.prompt(
             command, language, is_multilingual=self._whisper.is_multilingual
         )
         for attempt in range(2):
-            with self._permits.acquire(1):
-                result = self._whisper.generate(
-                    encoded,
-                    [prompt],
-                    beam_size=1 if attempt == 0 else 5,
-                    no_repeat_ngram_size=0 if attempt == 0 else 4,
-                    max_length=len(prompt) + MAX_NEW_TOKENS,
-                    return_no_speech_prob=True,
-                    return_scores=True,
-                )[0]
+            check()
+            result = self._generate(encoded, prompt, is_again=attempt > 0)
             ids = result.sequences_ids[0]
             if not _repeats(self._tokens.text(ids)):
                 break
         score, no_speech = result.scores[0], result.no_speech_prob
         if no_speech > NO_SPEECH and score < NO_SCORE:
             return []
+        parts = self._tokens.sentences(ids, seconds)
+        words = (
+            self._words(parts, encoded, language, seconds) if command.words else [()] * len(parts)
+        )
         return [
-            Segment(start, end, text, round(no_speech, 4), round(score, 4))
-            for start, end, text in self._tokens.sentences(ids, seconds)
-            if text.strip()
+            Segment(start, end, text, round(no_speech, 4), round(score, 4), said)
+            for (start, end, part), said in zip(parts, words, strict=True)
+            if (text := self._tokens.text(part)).strip()
         ]
+
+    def _generate(self, encoded: Any, prompt: list[int], *, is_again: bool) -> Any:
+        """Write down what is said; again with more effort, and no words in circles."""
+        with self._permits.acquire(1):
+            return self._whisper.generate(
+                encoded,
+                [prompt],
+                beam_size=5 if is_again else 1,
+                no_repeat_ngram_size=4 if is_again else 0,
+                max_length=len(prompt) + MAX_NEW_TOKENS,
+                return_no_speech_prob=True,
+                return_scores=True,
+            )[0]
+
+    def _words(
+        self, parts: list[Part], encoded: Any, language: str, seconds: float
+    ) -> list[tuple[SpokenWord, ...]]:
+        """Find when each word of each part is said."""
+        said = [token for _, _, part in parts for token in part]
+        if not said:
+            return [()] * len(parts)
+        begin = self._tokens.begin(language, is_multilingual=self._whisper.is_multilingual)
+        frames = max(1, int(seconds * FRAMES_PER_SECOND))
+        with self._permits.acquire(1):
+            found = self._whisper.align(encoded, begin, [said], frames)[0]
+        starts, first, words = token_starts(found.alignments, len(said)), 0, []
+        for _, _, part in parts:
+            last = first + len(part)
+            words.append(timed_words(part, starts[first : last + 1], self._tokens.text, language))
+            first = last
+        return words
+
+    def _measure(self, check: Check) -> float:
+        """Seconds of an utterance of UTTERANCE_SECONDS, with as many tokens as one has."""
+        noise = np.random.default_rng(0).normal(0, 0.1, UTTERANCE_SECONDS * SAMPLE_RATE)
+        began = time.process_time()
+        encoded = self._encode(noise.astype(np.float32))
+        check()
+        prompt = self._tokens.begin("en", is_multilingual=self._whisper.is_multilingual)
+        with self._permits.acquire(1):
+            self._whisper.generate(
+                encoded,
+                [prompt],
+                beam_size=1,
+                max_length=len(prompt) + UTTERANCE_TOKENS,
+                suppress_tokens=[-1, self._tokens.end],  # else it may end at once
+            )
+        return round(time.process_time() - began, 3)
 
 
 class _Vocabulary:
@@ -113,6 +178,7 @@ class _Vocabulary:
     def __init__(self, file: Path) -> None:
         self._tokenizer = Tokenizer.from_file(str(file))
         self._first_time = self._id("<|notimestamps|>") + 1
+        self.end = self._id("<|endoftext|>")
 
     def _id(self, token: str) -> int:
         number = self._tokenizer.token_to_id(token)
@@ -128,11 +194,16 @@ class _Vocabulary:
         if command.prompt:
             before = self._tokenizer.encode(" " + command.prompt.strip(), add_special_tokens=False)
             ids += [self._id("<|startofprev|>"), *before.ids[-MAX_PROMPT_TOKENS:]]
-        ids.append(self._id("<|startoftranscript|>"))
-        if is_multilingual:
-            task = "<|translate|>" if command.translates else "<|transcribe|>"
-            ids += [self._language(language), self._id(task)]
+        ids += self.begin(language, is_multilingual=is_multilingual, translates=command.translates)
         return ids  # with times: it makes fewer mistakes when it writes them
+
+    def begin(self, language: str, *, is_multilingual: bool, translates: bool = False) -> list[int]:
+        """Token ids that say what is to be done."""
+        ids = [self._id("<|startoftranscript|>")]
+        if is_multilingual:
+            task = "<|translate|>" if translates else "<|transcribe|>"
+            ids += [self._language(language), self._id(task)]
+        return ids
 
     def _language(self, language: str) -> int:
         number = self._tokenizer.token_to_id(f"<|{language}|>")
@@ -144,20 +215,21 @@ class _Vocabulary:
         plain = [number for number in ids if number < self._first_time]
         return str(self._tokenizer.decode(plain, skip_special_tokens=True))
 
-    def sentences(self, ids: list[int], seconds: float) -> list[tuple[float, float, str]]:
-        """Split the ids at the tokens for times: start, end and text of each part."""
-        found, start, part = [], 0.0, list[int]()
+    def sentences(self, ids: list[int], seconds: float) -> list[Part]:
+        """Split the ids at the tokens for times."""
+        found, start, part = list[Part](), 0.0, list[int]()
         for number in ids:
             if number < self._first_time:
-                part.append(number)
+                if number < self.end:  # the other special ones are no text
+                    part.append(number)
                 continue
-            time = min(seconds, round((number - self._first_time) * TIME_STEP, 2))
+            at = min(seconds, round((number - self._first_time) * TIME_STEP, 2))
             if part:
-                found.append((start, max(start, time), self.text(part)))
+                found.append((start, max(start, at), part))
                 part = []
-            start = time
+            start = at
         if part:
-            found.append((start, seconds, self.text(part)))
+            found.append((start, seconds, part))
         return found
 
 
@@ -170,13 +242,3 @@ def _window_seconds(samples: int) -> int:
 def _repeats(text: str) -> bool:
     data = text.encode()
     return len(data) > 40 and len(data) / len(zlib.compress(data)) > MAX_REPETITION
-
-
-def _later(segment: Segment, seconds: float) -> Segment:
-    return Segment(
-        round(segment.start + seconds, 2),
-        round(segment.end + seconds, 2),
-        segment.text,
-        segment.no_speech,
-        segment.score,
-    )

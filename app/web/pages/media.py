@@ -8,7 +8,7 @@ from typing import Final
 from quart import Blueprint, Response, jsonify, request
 
 from app.errors import MediaError, MediaNotSetUp, MediaRefused, MediaTooLarge
-from app.media.audio import MAX_AUDIO_BYTES, MAX_DICTATION_BYTES, MAX_DICTATION_SECONDS
+from app.media.audio import MAX_DICTATION_BYTES, MAX_DICTATION_SECONDS
 from app.media.protocol import SAMPLE_BYTES
 from app.media.transcription import SpeechOptions, text_of, transcribe
 from app.web.context import server_context
@@ -108,9 +108,13 @@ async def dictate() -> Response:
 async def write_down_file() -> Response:
     """Write down an audio file, such as one that was dropped into the composer."""
     name = request.args.get("name", "The file")[:200]
-    if (request.content_length or 0) > MAX_AUDIO_BYTES:
-        raise MediaTooLarge(f"{name} is too large: the limit is {MAX_AUDIO_BYTES >> 20} MB.")
+    most = server_context().settings.max_audio_mb
+    too_large = MediaTooLarge(f"{name} is too large: the limit is {most} MB.")
+    if (request.content_length or 0) > most << 20:
+        raise too_large
     data: bytes = await request.get_data(as_text=False)  # type: ignore[assignment]
+    if len(data) > most << 20:  # of whose length nothing was said before
+        raise too_large
     text = await _text(await server_context().media.decode(name, data))
     if not text:
         raise MediaError(f"No speech was recognized in {name}.")

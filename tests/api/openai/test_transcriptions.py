@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -55,6 +56,21 @@ async def test_every_format(client: AsyncOpenAI, speech: Path) -> None:
     assert verbose.language == "en"
     assert verbose.segments
     assert 0 <= verbose.segments[0].start < verbose.segments[-1].end <= verbose.duration
+    assert verbose.words is None
+    timed = await client.audio.transcriptions.create(
+        model="whisper-1",
+        file=speech,
+        response_format="verbose_json",
+        timestamp_granularities=["word"],
+    )
+    assert timed.segments is None
+    assert timed.words
+    assert words(" ".join(word.word for word in timed.words)) == words(timed.text)
+    starts = [word.start for word in timed.words]
+    assert starts == sorted(starts)
+    assert all(word.start <= word.end <= timed.duration for word in timed.words)
+    story = next(word for word in timed.words if word.word == "story")
+    assert 0.8 < story.start < story.end < 2.0
     text = await client.audio.transcriptions.create(
         model="whisper-1", file=speech, response_format="text"
     )
@@ -89,12 +105,17 @@ async def test_what_is_wrong_is_said(client: AsyncOpenAI, hearing: Server) -> No
     assert damaged.value.status_code == 415
     with pytest.raises(openai.NotFoundError, match="whisper-large"):
         await client.audio.transcriptions.create(model="whisper-large", file=("a.wav", b"RIFF"))
-    with pytest.raises(openai.BadRequestError, match="Only segment is supported"):
+    with pytest.raises(openai.BadRequestError, match="come with response_format verbose_json"):
+        await client.audio.transcriptions.create(
+            model="whisper-1", file=("a.wav", b"RIFF"), timestamp_granularities=["word"]
+        )
+    letters: Any = ["letter"]
+    with pytest.raises(openai.BadRequestError, match="takes word and segment"):
         await client.audio.transcriptions.create(
             model="whisper-1",
             file=("a.wav", b"RIFF"),
             response_format="verbose_json",
-            timestamp_granularities=["word"],
+            timestamp_granularities=letters,
         )
     async with httpx.AsyncClient(base_url=hearing.origin) as http:
         address = "/v1/audio/transcriptions"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from app.web.bodies import max_body_bytes
 from tests.application import PAGE, context_of, run_app, text_of
 from tests.tiny_whisper import write_tiny_whisper
 
@@ -29,7 +30,21 @@ async def test_a_voice_model_is_chosen_used_and_deleted(tmp_path: Path) -> None:
         assert made.status_code == 415
         assert (await browser.delete("/media/two", headers=PAGE)).status_code == 204
         assert (await browser.post("/media/nothing/choose", headers=PAGE)).status_code == 404
-        assert (await browser.post("/media/nothing/setup", headers=PAGE)).status_code == 501
+        assert (await browser.post("/media/nothing/setup", headers=PAGE)).status_code == 404
+
+
+async def test_recordings_have_the_size_that_is_set(tmp_path: Path) -> None:
+    write_tiny_whisper(tmp_path / "models/.voice/one")
+    async with run_app(tmp_path, max_audio_mb=2) as app:
+        browser = app.test_client()
+        made = await browser.post("/dictation/file?name=a.wav", data=bytes(2 << 20), headers=PAGE)
+        assert made.status_code == 415  # it was looked at
+        made = await browser.post(
+            "/dictation/file?name=a.wav", data=bytes((2 << 20) + 1), headers=PAGE
+        )
+        assert made.status_code == 413
+        assert "a.wav is too large: the limit is 2 MB." in await text_of(made)
+    assert max_body_bytes("/v1/audio/transcriptions", 2) == 3 << 20
 
 
 async def test_without_a_model_it_is_to_be_set_up(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Final, Literal
+from urllib.parse import urlsplit
 
 import platformdirs
 from dotenv import dotenv_values
@@ -102,6 +103,9 @@ class Settings:
     titles: Literal["auto", "on", "off"] = "auto"
     temporary_grace: float = 120.0
     fetch_pictures: bool = False
+    tool_seconds: float = 120.0
+    read_web_pages: bool = False
+    searxng: str = ""
     piper: str = "piper"
     piper_voice: Path | None = None
     log_level: str = "info"
@@ -344,6 +348,14 @@ def _text(_name: str, text: str) -> str:
     return text
 
 
+def _address(name: str, text: str) -> str:
+    """Check the address of another server."""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ConfigError(f"{name}={text} is wrong: it takes an address such as http://host:8888.")
+    return text
+
+
 _PARSERS: dict[str, Callable[[str, str], object]] = {
     "host": _host,
     "port": _number(1, 65535),
@@ -385,6 +397,9 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "mcp_timeout": _duration,
     "titles": _choice("auto", "on", "off"),
     "fetch_pictures": _bool,
+    "tool_seconds": _duration,
+    "read_web_pages": _bool,
+    "searxng": _address,
     "temporary_grace": _duration,
     "piper": _text,
     "piper_voice": _path,

@@ -51,6 +51,7 @@ from app.web.pages import (
     regeneration,
     shares,
     speech,
+    tools,
     uploads,
     users,
 )
@@ -104,6 +105,7 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
             api_folders.blueprint,
             api_files.blueprint,
             regeneration.blueprint,
+            tools.blueprint,
             comparison.blueprint,
             lists.search_blueprint,
             palette.blueprint,

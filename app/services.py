@@ -24,6 +24,7 @@ from app.conversations.pictures import Pictures
 from app.conversations.quotas import Quotas
 from app.conversations.saved_prompts import SavedPrompts
 from app.conversations.search import ChatSearch
+from app.conversations.search_tool import SearchTools
 from app.conversations.stored_responses import StoredResponses
 from app.conversations.temporary import TemporaryChats
 from app.conversations.titles import TitleMode
@@ -44,7 +45,10 @@ from app.models import memory
 from app.models.found import FoundModels
 from app.models.install.pulls import PullManager
 from app.models.store import ModelStore
+from app.tools.builtin import BuiltinTools
 from app.tools.mcp.servers import McpServers
+from app.tools.mcp.source import McpSource
+from app.tools.toolbox import Toolbox
 
 log = logging.getLogger(__name__)
 STOPPED: Final = "Wick was stopped."
@@ -90,6 +94,13 @@ class Services:
         self.tokenization = Tokenization()
         self.reader = DocumentReader(self.media.threads.hold)
         self.held_pictures = HeldPictures()
+        self.search = ChatSearch(db)
+        self.mcp_servers = McpServers(settings, db)
+        self.toolbox = Toolbox(
+            BuiltinTools(settings, self.reader),
+            SearchTools(self.search),
+            McpSource(self.mcp_servers),
+        )
         self.pictures = Pictures(db, PictureFolder(settings.data_dir / "pictures"))
         self.saved = self._chat_services(db, self.pictures, titles=settings.titles)
         self.answers, self.chats = self.saved.answers, self.saved.chats
@@ -100,8 +111,6 @@ class Services:
         self.library_files = LibraryFiles(self.saved_prompts, self.personas)
         self._temporary: TemporaryChats | None = None
         self._kept: KeptChats | None = None
-        self.mcp_servers = McpServers(settings, db)
-        self.search = ChatSearch(db)
         self.folders = Folders(db, self.hub)
         self.trash = Trash(db, self.pool, self.hub)
         self.responses = StoredResponses(db)
@@ -113,7 +122,7 @@ class Services:
     ) -> ChatServices:
         shared = self.store, self.pulls, self.pool, self.hub, self.reserve
         return ChatServices(
-            *(self.settings, db, *shared, pictures, self.decoder, self.reader),
+            *(self.settings, db, *shared, pictures, self.decoder, self.reader, self.toolbox),
             titles=titles,
             are_temporary=are_temporary,
             owner_db=self._db,

@@ -52,6 +52,7 @@ function successorOf(target) {
     target, byId(id),
     [...byId(around?.id)?.querySelectorAll(localName) ?? []].find((one) => nameOf(one) === name),
     ...beside.map((one) => byId(one) && inRow(byId(one))[number]),
+    byId(around?.id)?.querySelector(":scope[data-tool-call] > summary"),
     byId(pull?.id)?.querySelector("button"),
   ].find(isUsable);
 }

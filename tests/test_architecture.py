@@ -36,7 +36,17 @@ ALLOWED = {
     "documents": {"errors", "config"},
     "metrics": {"config", "inference", "models", "__init__"},
     "bench": {"errors", "config", "inference", "models"},
-    "tools": {"audit", "background", "errors", "config", "db", "models", "net", "temp_folders"},
+    "tools": {
+        "audit",
+        "background",
+        "errors",
+        "config",
+        "db",
+        "documents",
+        "models",
+        "net",
+        "temp_folders",
+    },
     "accounts": {"audit", "errors", "config", "db"},
     "conversations": {
         *("audit", "errors", "config", "background", "disk_reserve", "documents"),

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import aiosqlite
 
@@ -14,6 +14,7 @@ from app.background import BackgroundTasks
 from app.conversations.answer_state import LiveAnswer
 from app.conversations.given_documents import whole_documents
 from app.conversations.hub import Hub
+from app.conversations.tool_calls import CallDrafts, CallRecord, encode_calls
 from app.db import chats, messages
 from app.db.connection import Database
 from app.db.messages import Message, Status
@@ -28,11 +29,43 @@ CHECKPOINT_SECONDS = 1.0
 RETRY_SECONDS = 2.0
 
 
+Counts = dict[str, str | int | float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurements:
+    """Measurements of the runs of an answer so far, which goes on after them."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    first_token_seconds: float | None = None
+
+    @classmethod
+    def of(cls, message: Message) -> Measurements:
+        return cls(
+            message.prompt_tokens or 0,
+            message.cached_tokens or 0,
+            message.completion_tokens or 0,
+            message.prefill_seconds or 0.0,
+            message.decode_seconds or 0.0,
+            message.first_token_seconds,
+        )
+
+    @classmethod
+    def of_counts(cls, counts: Counts) -> Measurements:
+        found = {one.name: counts.get(one.name) for one in fields(cls)}
+        return cls(**{name: value for name, value in found.items() if value is not None})  # type: ignore[arg-type]
+
+
 @dataclass(slots=True)
 class AnswerRecorder:
     """Give `on_event` to the worker as the request's listener. It never blocks and never raises.
 
-    previous_run: of an answer that goes on, how it was when it had been cut. has_begun: the model
+    previous_run: of an answer that goes on, what was measured before. on_calls: takes the calls
+    with which a run has ended, and what was measured; then the answer goes on. has_begun: the model
     reads or writes. path: what it follows; searched: ids of files that are not given
     whole; progress: through the documents in that. is_postponed:
     it is left to the next start of Wick, and nothing more happens to it.
@@ -43,8 +76,10 @@ class AnswerRecorder:
     hub: Hub
     tasks: BackgroundTasks
     on_end: Callable[[AnswerRecorder], None]
+    on_calls: Callable[[AnswerRecorder, list[CallRecord], Counts], None]
     submitted: float = field(default_factory=time.monotonic)
-    previous_run: Message | None = None
+    previous_run: Measurements | None = None
+    drafts: CallDrafts = field(default_factory=CallDrafts)
     first_token: float | None = None
     is_cancelled: bool = False
     has_begun: bool = False
@@ -79,8 +114,11 @@ class AnswerRecorder:
                     stream.reading = self.progress.line(event.done, event.total)
             case Delta():
                 self._append(event)
+            case Finished(reason="tool_calls") if self.drafts.drafts and not self.is_cancelled:
+                self._pause(event)
+                return
             case Finished():
-                status: Status = "stopped" if event.reason == "cancelled" else "done"
+                status: Status = "stopped" if self._was_stopped(event) else "done"
                 self._end(status, None, event)
                 return
             case Failed(message=message):
@@ -94,8 +132,27 @@ class AnswerRecorder:
                 return
         self.hub.stream_changed(stream, urgent=stream.status != before)
 
+    def _was_stopped(self, finished: Finished) -> bool:
+        has_called = finished.reason == "tool_calls"
+        return finished.reason == "cancelled" or (has_called and self.is_cancelled)
+
+    def _pause(self, finished: Finished) -> None:
+        """Hand over the calls. What is written from now on stands after them."""
+        stream, counts = self.stream, self._counts(finished)
+        counts.pop("finish_reason", None)
+        self.previous_run, self.has_begun = Measurements.of_counts(counts), False
+        stream.status, stream.is_thinking, self.thinking_since = "calling", False, None
+        if stream.text[stream.text_place :].strip():
+            stream.text = stream.text.rstrip("\n") + "\n\n"
+        if stream.thought:
+            stream.thought = stream.thought.rstrip("\n") + "\n\n"
+        step = stream.calls[-1].step + 1 if stream.calls else 0
+        calls = self.drafts.take(step, len(stream.text), len(stream.thought))
+        self.on_calls(self, calls, counts)
+
     def _append(self, delta: Delta) -> None:
         self.stream.status = "streaming"
+        self.drafts.add(delta.calls)
         self.stream.text += delta.text
         now = time.monotonic()
         self._think(delta, now)
@@ -153,10 +210,12 @@ class AnswerRecorder:
         self.has_ended = True
         self.tasks.spawn(self._finish(status, error, finished), f"finish {self.stream.message_id}")
 
-    def _counts(self, finished: Finished | None) -> dict[str, str | int | float | None]:
+    def _counts(self, finished: Finished | None) -> Counts:
         """Return what was measured. An answer that was to go on and never got its turn keeps the
         figures of its beginning."""
-        counts: dict[str, str | int | float | None] = {}
+        counts: Counts = {}
+        if self.stream.calls:
+            counts["calls"] = encode_calls(self.stream.calls)
         if finished is not None:
             counts["finish_reason"] = finished.reason
         if self.stream.thought:
@@ -215,19 +274,19 @@ class AnswerRecorder:
         self.on_end(self)
 
 
-def _sum_runs(earlier: Message, finished: Finished) -> dict[str, str | int | float | None]:
+def _sum_runs(earlier: Measurements, finished: Finished) -> Counts:
     """The figures of an answer that was cut and went on: of both runs together.
 
     The second was asked with what the first had written, which is no part of the prompt. From
     memory came what neither of them had to read.
     """
-    written, asked = earlier.completion_tokens or 0, earlier.prompt_tokens or 0
+    written, asked = earlier.completion_tokens, earlier.prompt_tokens
     prompt = max(0, finished.prompt_tokens - written)
-    read = asked - (earlier.cached_tokens or 0) + finished.prompt_tokens - finished.cached_tokens
+    read = asked - earlier.cached_tokens + finished.prompt_tokens - finished.cached_tokens
     return {
         "prompt_tokens": prompt,
         "cached_tokens": max(0, prompt - read),
         "completion_tokens": written + finished.completion_tokens,
-        "prefill_seconds": (earlier.prefill_seconds or 0.0) + finished.prefill_seconds,
-        "decode_seconds": (earlier.decode_seconds or 0.0) + finished.decode_seconds,
+        "prefill_seconds": earlier.prefill_seconds + finished.prefill_seconds,
+        "decode_seconds": earlier.decode_seconds + finished.decode_seconds,
     }

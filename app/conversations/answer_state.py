@@ -6,7 +6,9 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Literal
 
-LiveStatus = Literal["queued", "loading", "prefill", "streaming"]
+from app.conversations.tool_calls import CallRecord, end_of
+
+LiveStatus = Literal["queued", "loading", "prefill", "streaming", "calling"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,8 @@ class LiveAnswer:
     messages the model does not see; warning: something the user should know while it goes on;
     thought: what the model reasons before it answers, for `thought_seconds` so far; epoch: tells it
     from every other stream, also of the same answer; prompt_id: what it answers, perhaps at the
-    same time as others.
+    same time as others; calls: the tools that it has called, which stand at their places in its
+    text.
     """
 
     message_id: int
@@ -60,6 +63,17 @@ class LiveAnswer:
     is_thinking: bool = False
     epoch: str = field(default_factory=lambda: secrets.token_hex(4))
     prompt_id: int | None = None
+    calls: tuple[CallRecord, ...] = ()
+
+    @property
+    def is_asking(self) -> bool:
+        """Tell whether it waits for its user to allow a call."""
+        return self.status == "calling" and any(call.status == "asking" for call in self.calls)
+
+    @property
+    def text_place(self) -> int:
+        """Characters of the text that stand before the last call."""
+        return end_of(self.calls)[0]
 
     def is_beside(self, other: LiveAnswer) -> bool:
         """Tell whether both answer the same prompt, so that none has to wait for the other."""
@@ -85,8 +99,19 @@ def status_line(stream: LiveAnswer) -> str:
             if stream.reading:
                 return stream.reading
             return f"Processing prompt: {percent} %"
+        case "calling":
+            return _calling_line(stream.calls)
         case "streaming":
             return "Thinking" if stream.is_thinking else "Writing"
+
+
+def _calling_line(calls: tuple[CallRecord, ...]) -> str:
+    """Say what the answer waits for: its user, or its tools."""
+    asking = [call.title or call.name for call in calls if call.status == "asking"]
+    if asking:
+        return f"Waiting for you: may {asking[0]} run?"
+    running = [call.title or call.name for call in calls if call.status == "running"]
+    return f"Running {running[0]}" if running else "Reading the result"
 
 
 def _format_eta(seconds: float | None) -> str:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,9 +13,10 @@ import aiosqlite
 
 from app.background import BackgroundTasks
 from app.config import Settings
-from app.conversations.answer_recorder import AnswerRecorder
+from app.conversations.answer_recorder import AnswerRecorder, Measurements
 from app.conversations.answer_state import AnswerRef, LiveAnswer
 from app.conversations.attachments import check_unsent
+from app.conversations.chat_queue import ChatQueue
 from app.conversations.document_fit import DocumentFitter
 from app.conversations.given_documents import page_progress
 from app.conversations.history import instruct, to_turns
@@ -41,6 +41,8 @@ from app.conversations.submission import (
     validate_text,
 )
 from app.conversations.titles import TitleGenerator, TitleMode
+from app.conversations.tool_calls import MAX_CALLS, call_turns, end_of, parse_calls
+from app.conversations.tool_loop import ToolLoop, after_restart
 from app.db import attachments, branches, folders, messages, personas, preferences, unfinished
 from app.db import chats as db_chats
 from app.db.attachments import Attachment
@@ -65,77 +67,7 @@ from app.models.install.pulls import PullManager
 from app.models.model import TurnImage
 from app.models.parameters import GenerationSettings, Sampling
 from app.models.store import ModelStore
-
-# The answers a chat still owes, in order: one is being made, further ones wait for it.
-
-
-class ChatQueue:
-    """Answers by chat. A message that is sent while one runs waits here; it can be withdrawn.
-
-    Answers to the same prompt are active together.
-    """
-
-    def __init__(self) -> None:
-        self._active: dict[str, list[AnswerRecorder]] = {}
-        self._pending: dict[str, deque[AnswerRecorder]] = {}
-
-    def add(self, answer: AnswerRecorder) -> None:
-        """Add an answer to the end of its chat's queue."""
-        self._pending.setdefault(answer.stream.chat_id, deque()).append(answer)
-
-    def activate_next(self, chat_id: str) -> AnswerRecorder | None:
-        """The next answer, if the chat has one and none is being made that it follows; it is an
-        active one now."""
-        held = self._pending.get(chat_id)
-        if not held or self._must_wait(held[0].stream):
-            return None
-        answer = held.popleft()
-        self._active.setdefault(chat_id, []).append(answer)
-        if not held:
-            del self._pending[chat_id]
-        return answer
-
-    def deactivate(self, answer: AnswerRecorder) -> None:
-        """Forget an answer that has ended, whether it was active or not."""
-        chat_id = answer.stream.chat_id
-        if answer in (active := self._active.get(chat_id, [])):
-            active.remove(answer)
-        if not active:
-            self._active.pop(chat_id, None)
-
-    def active(self, chat_id: str) -> list[AnswerRecorder]:
-        return [*self._active.get(chat_id, ())]
-
-    def is_taken(self, stream: LiveAnswer) -> bool:
-        """Tell whether this answer would have to wait for others of its chat."""
-        return stream.chat_id in self._pending or self._must_wait(stream)
-
-    def _must_wait(self, stream: LiveAnswer) -> bool:
-        active = self._active.get(stream.chat_id, ())
-        return not all(stream.is_beside(other.stream) for other in active)
-
-    def remove(self, chat_id: str, answer_id: int) -> AnswerRecorder | None:
-        """Take one out that still waits."""
-        held = self._pending.get(chat_id, deque())
-        for answer in held:
-            if answer.stream.message_id == answer_id:
-                held.remove(answer)
-                return answer
-        return None
-
-    def requeue(self, answer: AnswerRecorder) -> None:
-        """Put an answer back to the front of its chat's queue."""
-        self._pending.setdefault(answer.stream.chat_id, deque()).appendleft(answer)
-
-    def clear(self, chat_id: str) -> list[AnswerRecorder]:
-        """Take out all that wait in a chat."""
-        return list(self._pending.pop(chat_id, ()))
-
-    def all(self) -> list[AnswerRecorder]:
-        """List active and pending answers."""
-        held = (answer for line in self._pending.values() for answer in line)
-        return [*(answer for group in self._active.values() for answer in group), *held]
-
+from app.tools.toolbox import Toolbox
 
 # Asking for answers: a prompt is saved, waits its turn in its chat, then in the model's queue.
 
@@ -158,6 +90,7 @@ class AnswerService:
         titles: TitleMode,
         pictures: Pictures,
         fitter: DocumentFitter,
+        toolbox: Toolbox,
         *,
         are_temporary: bool = False,
         owner_db: Database | None = None,
@@ -178,6 +111,7 @@ class AnswerService:
         self._is_closed = False
         self._titles = TitleGenerator(titles, db, store, pool, hub)
         self.tasks = BackgroundTasks()
+        self.tools = ToolLoop(db, hub, toolbox, self.tasks, self._generate, settings.tool_seconds)
 
     async def submit(self, prompt: Prompt) -> AnswerRef:
         """Save the prompt with its empty answer, then queue the request.
@@ -286,11 +220,13 @@ class AnswerService:
             return
         stream.is_pending = self._pending.is_taken(stream)
         if earlier is not None:
+            stream.calls = after_restart(parse_calls(earlier.calls))
             stream.thought = earlier.thought or ""
             stream.thought_seconds = earlier.thought_seconds or 0.0
         self._pending.add(
             AnswerRecorder(
-                stream, self._db, self._hub, self.tasks, self._ended, previous_run=earlier
+                *(stream, self._db, self._hub, self.tasks, self._ended, self.tools.begin),
+                previous_run=Measurements.of(earlier) if earlier is not None else None,
             )
         )
         self._hub.add(stream)
@@ -306,7 +242,7 @@ class AnswerService:
                 text=message.text,
                 prompt_id=message.parent_id,
             )
-            self._add(stream, message if message.text or message.thought else None)
+            self._add(stream, message if message.is_said or message.thought else None)
         for chat_id in [message.chat_id for _, message in owed]:  # some of them begin together
             self.tasks.spawn(self._start_next(chat_id), f"go on in {chat_id}")
         if owed:
@@ -319,6 +255,15 @@ class AnswerService:
         stream = answer.stream
         stream.is_pending = False
         self._hub.chat_changed(stream.user_id, chat_id)
+        if any(call.status == "asking" for call in stream.calls):
+            self.tools.restore(answer)
+        else:
+            await self._generate(answer)
+
+    async def _generate(self, answer: AnswerRecorder) -> None:
+        """Hand an answer to its model: from its beginning, or from where it was cut or had called
+        tools."""
+        stream, chat_id = answer.stream, answer.stream.chat_id
         try:
             default = self.resolve_settings(stream.model)
             path = await messages.load_path(self._db, stream.user_id, chat_id, stream.message_id)
@@ -329,6 +274,7 @@ class AnswerService:
             files = [f.id for m in path for f in m.attachments if f.id not in fit.lines]
             texts = await attachments.texts(self._db, stream.user_id, files) if files else {}
             images = await self._images(stream.model, path) if files else {}
+            tools = await self.tools.offered(stream.user_id, chat_id)
         except WickError as error:
             answer.end_without_run("failed", str(error))
             return
@@ -339,6 +285,8 @@ class AnswerService:
         turns = instruct(history, made_with.instruction)
         answer.path, answer.searched = path[:-1], fit.lines.keys()
         answer.progress = page_progress(path, [turn.content for turn in turns], texts)
+        turns += call_turns(stream.text, stream.thought, stream.calls)
+        text_place, thought_place = end_of(stream.calls)
         command = Generate(
             id=stream.message_id,
             turns=(*fit.with_folder(system_turns(made_with)), *turns),
@@ -346,12 +294,14 @@ class AnswerService:
             max_tokens=made_with.max_tokens,
             stop=made_with.stop,
             chat=chat_id,
-            opening=stream.text,
-            thought=stream.thought,
+            opening=stream.text[text_place:],
+            thought=stream.thought[thought_place:],
             context=made_with.context_length,
             think=made_with.think,
             effort=made_with.reasoning_effort,
             max_thought_tokens=made_with.max_thought_tokens,
+            tools=tuple(tool.spec for tool in tools.values()),
+            tool_choice="auto" if len(stream.calls) < MAX_CALLS else "none",
         )
         if answer.is_postponed:
             return
@@ -393,6 +343,9 @@ class AnswerService:
         for answer in self._pending.active(chat_id):
             if answer.stream.user_id == user_id:
                 answer.is_cancelled = True
+                if self.tools.stop(answer.stream.message_id):
+                    answer.end_without_run("stopped", None)
+                    continue
                 self._pool.cancel(answer.stream.model, answer.stream.message_id)
 
     async def stop_all(self, user_id: int, chat_id: str) -> None:
@@ -437,6 +390,7 @@ class AnswerService:
     def close(self) -> None:
         """Hand nothing on any more; what has not begun waits for the next start."""
         self._is_closed = True
+        self.tools.close()
         for answer in self._pending.all():
             if answer.postpone():
                 self._hub.discard(answer.stream)

@@ -21,6 +21,7 @@ from app.inference.worker_pool import WorkerPool
 from app.media.pictures import PictureDecoder
 from app.models.install.pulls import PullManager
 from app.models.store import ModelStore
+from app.tools.toolbox import Toolbox
 
 
 class ChatServices:
@@ -43,6 +44,7 @@ class ChatServices:
         pictures: Pictures,
         decoder: PictureDecoder,
         reader: DocumentReader,
+        toolbox: Toolbox,
         *,
         titles: TitleMode,
         owner_db: Database,
@@ -61,6 +63,7 @@ class ChatServices:
             titles,
             pictures,
             DocumentFitter(db, self.document_search, self.passages),
+            toolbox,
             are_temporary=are_temporary,
             owner_db=owner_db,
         )

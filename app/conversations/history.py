@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from app.conversations.attachments import with_files
 from app.conversations.settings import parse_generation_settings
+from app.conversations.tool_calls import call_turns, end_of, parse_calls
 from app.db.messages import Message
 from app.models.model import Turn, TurnImage, join_turns
 
@@ -73,17 +74,35 @@ def to_turns(
         shown = {f.id: images[f.id] for f in message.attachments if images and f.id in images}
         others = [file for file in message.attachments if file.id not in shown]
         asked = "\n\n".join(filter(None, [(passages or {}).get(message.id), message.text]))
-        turn = Turn(
-            *(message.role, with_files(asked, others, texts or {}, lines), message.thought or ""),
-            images=tuple(shown.values()),
-            stays=any(not f.is_picture and f.id not in (lines or {}) for f in others),
-        )
+        stays = any(not f.is_picture and f.id not in (lines or {}) for f in others)
         if instruction := instruction_of(message):
             turns = instruct(turns, instruction)
-        if turns and turns[-1].role == message.role:
-            turn = join_turns(turns.pop(), turn)
-        turns.append(turn)
+        for turn in _turns_of(message, with_files(asked, others, texts or {}, lines)):
+            whole = replace(turn, images=tuple(shown.values()), stays=stays)
+            if turns and _may_join(turns[-1], whole):
+                whole = join_turns(turns.pop(), whole)
+            turns.append(whole)
     return tuple(turns)
+
+
+def _turns_of(message: Message, text: str) -> list[Turn]:
+    """The turns of one message: several where an answer has called tools."""
+    thought = message.thought or ""
+    calls = parse_calls(message.calls) if message.role == "assistant" else ()
+    if not calls:
+        return [Turn(message.role, text, thought)]
+    turns = call_turns(text, thought, calls)
+    text_place, thought_place = end_of(calls)
+    if rest := text[text_place:].strip():
+        turns.append(Turn("assistant", rest, thought[thought_place:].strip()))
+    return turns
+
+
+def _may_join(first: Turn, second: Turn) -> bool:
+    """Tell whether two turns in a row become one. Calls stay beside their results."""
+    if first.calls or second.calls or "tool" in {first.role, second.role}:
+        return False
+    return first.role == second.role
 
 
 def instruction_of(message: Message) -> str:
@@ -114,11 +133,12 @@ def first_in_context(path: Sequence[Message], dropped: int) -> int | None:
     """
     if not dropped:
         return None
-    turn, role = 0, None
+    count, last = 0, None
     for message in without_failed(path):
-        if message.is_said and message.role != role:
-            turn, role = turn + 1, message.role
-        if turn > dropped:
+        for turn in _turns_of(message, message.text) if message.is_said else ():
+            count += last is None or not _may_join(last, turn)
+            last = turn
+        if count > dropped:
             return message.id
     return None
 

@@ -106,9 +106,12 @@ class KeptChats:
     async def _fill(self, holder: int, chat: Chat, copy: str) -> None:
         now, ids = time.time(), dict[int, int]()
         chosen = await chats.get_settings(self._memory, chat.user_id, chat.id)
+        tools = await chats.get_tools(self._memory, chat.user_id, chat.id)
         await self._db.write(lambda c: chat_copies.add_chat(c, holder, chat, copy, chat.title, now))
         if chosen is not None:
             await self._db.write(lambda c: chats.put_settings(c, holder, copy, chosen, now))
+        if tools is not None:
+            await self._db.write(lambda c: chats.put_tools(c, holder, copy, tools, now))
         async for page in branches.pages(self._memory, chat.user_id, chat.id):
             files, pictures = await self._files(chat.user_id, page)
             await self._saved.pictures.save(

@@ -52,11 +52,12 @@ async def add_chat(
         (chat_id, original.id),
     )
     rows = await connection.execute_fetchall(
-        "SELECT settings FROM chat_settings WHERE chat_id = ? AND user_id = ?",
+        "SELECT settings, tools FROM chat_settings WHERE chat_id = ? AND user_id = ?",
         (original.id, original.user_id),
     )
     for row in rows:
         await chats.put_settings(connection, user_id, chat_id, row["settings"], now)
+        await chats.put_tools(connection, user_id, chat_id, row["tools"], now)
 
 
 async def add_messages(

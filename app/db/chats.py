@@ -359,6 +359,26 @@ async def put_settings(
     )
 
 
+async def get_tools(db: Database, user_id: int, chat_id: str) -> str | None:
+    """The JSON that `put_tools` was given."""
+    row = await db.fetch_one(
+        "SELECT tools FROM chat_settings WHERE chat_id = ? AND user_id = ?", (chat_id, user_id)
+    )
+    return None if row is None else str(row["tools"])
+
+
+async def put_tools(
+    connection: aiosqlite.Connection, user_id: int, chat_id: str, tools: str, now: float
+) -> None:
+    """Save which tools are on in a chat, beside its settings."""
+    await connection.execute(
+        "INSERT INTO chat_settings (chat_id, user_id, settings, tools, updated_at)"
+        " VALUES (?, ?, '{}', ?, ?) ON CONFLICT (chat_id) DO UPDATE SET tools = excluded.tools,"
+        " updated_at = excluded.updated_at WHERE user_id = excluded.user_id",
+        (chat_id, user_id, tools, now),
+    )
+
+
 async def purge_unused_settings(connection: aiosqlite.Connection, chosen_before: float) -> None:
     """Drop what was chosen before then for chats that never began."""
     await connection.execute(

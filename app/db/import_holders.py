@@ -24,8 +24,8 @@ STEP_CHARS: Final = 1_000_000
 """Characters of the texts that are written or deleted in one transaction."""
 STEP_CHATS: Final = 200
 MESSAGE_CHARS: Final = (
-    "(length(m.text) + coalesce(length(m.thought), 0) + (SELECT coalesce(sum(length(a.text)), 0)"
-    " FROM attachments a WHERE a.message_id = m.id))"
+    "(length(m.text) + coalesce(length(m.thought), 0) + coalesce(length(m.calls), 0)"
+    " + (SELECT coalesce(sum(length(a.text)), 0) FROM attachments a WHERE a.message_id = m.id))"
 )
 """Characters of a message `m` with all that goes with it."""
 _being_filled: WeakKeyDictionary[Database, set[int]] = WeakKeyDictionary()

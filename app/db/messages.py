@@ -43,9 +43,12 @@ class MessageColumn:
     """The only texts that an import takes over; empty for any."""
 
 
-def _column(*, in_api: bool = True, in_files: bool = True, **more: Any) -> Any:
+def _column(
+    *, in_api: bool = True, in_files: bool = True, is_result: bool = False, **more: Any
+) -> Any:
     """A field of a message that the code saves and reads by name."""
-    return field(metadata={"column": MessageColumn(in_api=in_api, in_files=in_files)}, **more)
+    column = MessageColumn(is_result=is_result, in_api=in_api, in_files=in_files)
+    return field(metadata={"column": column}, **more)
 
 
 def _count_result(maximum: int = MAX_COUNT) -> Any:
@@ -88,8 +91,8 @@ class Message:
     settings: with what an answer is made, as JSON; dropped: how many of the oldest turns the model
     did not see; documents: those that it was given whole, as JSON; context_length: tokens its
     window could hold; thought: what the model reasoned before it, for `thought_seconds`; sources:
-    the passages that it was given of files that did not fit, as JSON; attachments: files that came
-    with it.
+    the passages that it was given of files that did not fit, as JSON; calls: tools that it called,
+    as JSON (`app/conversations/tool_calls.py`); attachments: files that came with it.
 
     A new column is one line here and a migration: the API, exports and imports follow.
     """
@@ -120,12 +123,13 @@ class Message:
     thought: str | None = _text_result()
     thought_seconds: float | None = _seconds_result()
     sources: str | None = _result(str, in_api=False, maximum=MAX_SOURCES_CHARS)
+    calls: str | None = _column(in_api=False, in_files=False, is_result=True, default=None)
     attachments: tuple[Attachment, ...] = field(default=(), metadata={"column": None})
 
     @property
     def is_said(self) -> bool:
         """Tell whether there is anything in it for a model to read."""
-        return bool(self.text or self.attachments)
+        return bool(self.text or self.attachments or self.calls)
 
 
 COLUMNS: Final = _columns_of(Message)
@@ -338,6 +342,32 @@ async def checkpoint(
         " ON CONFLICT (message_id) DO UPDATE SET text = excluded.text,"
         " thought = excluded.thought, saved_at = excluded.saved_at",
         {"text": text, "thought": thought, "now": now, "id": message_id, "user": user_id},
+    )
+
+
+async def pause(
+    connection: aiosqlite.Connection,
+    user_id: int,
+    message_id: int,
+    text: str,
+    thought: str | None,
+    calls: str | None,
+    counts: Mapping[str, str | int | float | None],
+) -> None:
+    """Save how an answer stands that waits for its tools: queued with all it has, as one that
+    goes on after a cut. So nothing of it is lost, whenever Wick ends."""
+    given = {k: v for k, v in counts.items() if k in COLUMNS and COLUMNS[k].is_result}
+    given |= {"thought": thought, "calls": calls}
+    assignments = "".join(f", {name} = :{name}" for name in given)
+    await connection.execute(
+        f"UPDATE messages SET text = :text{assignments}"  # noqa: S608
+        f" WHERE id = :id AND status = 'queued' AND {OWNED}",
+        {"text": text, "id": message_id, "user": user_id, **given},
+    )
+    await connection.execute(
+        "DELETE FROM checkpoints WHERE message_id ="  # noqa: S608
+        f" (SELECT id FROM messages WHERE id = :id AND {OWNED})",
+        {"id": message_id, "user": user_id},
     )
 
 

@@ -27,16 +27,19 @@ UPDATE messages SET status = 'interrupted', error = :reason, finished_at = :now,
 WHERE status = 'queued'
 """
 _HAS_BEGUN = " AND id IN (SELECT message_id FROM checkpoints)"
-_IS_HOPELESS = " AND id IN (SELECT message_id FROM requeued WHERE times >= :most)"
+_IS_ASKING = "instr(coalesce(calls, ''), '\"status\":\"asking\"')"
+"""Condition: the answer waits for its user to allow a call. Of that Wick does not die."""
+_HAS_DIED = " AND id IN (SELECT message_id FROM requeued WHERE times >= :most)"
+_IS_HOPELESS = f"{_HAS_DIED} AND NOT {_IS_ASKING}"
 _IS_UNWANTED = """
 AND chat_id IN (SELECT c.id FROM chats c JOIN users u ON u.id = c.user_id
     WHERE c.deleted_at IS NOT NULL OR u.holds_for IS NOT NULL)
 """
-_COUNT = """
+_COUNT = f"""
 INSERT INTO requeued (message_id, times)
-SELECT min(id), 1 FROM messages WHERE status = 'queued' GROUP BY chat_id
+SELECT min(id), 1 FROM messages WHERE status = 'queued' AND NOT {_IS_ASKING} GROUP BY chat_id
 ON CONFLICT (message_id) DO UPDATE SET times = times + 1
-"""
+"""  # noqa: S608
 _QUEUED = """
 SELECT m.*, c.user_id FROM messages m JOIN chats c ON c.id = m.chat_id
 WHERE m.status = 'queued' ORDER BY m.id

@@ -25,6 +25,7 @@ from app.inference.protocol import Finished
 from app.inference.worker_pool import WorkerPool
 from app.models.store import ModelStore
 from app.services import Services
+from app.tools.toolbox import Toolbox
 from tests.inference.scripted import ScriptedRunner
 from tests.patience import until
 
@@ -46,6 +47,7 @@ class ScriptedServices:
     attachments: Attachments
     pictures: Pictures
     folder: Path
+    toolbox: Toolbox
 
     def prompt(self, text: str = "hello", client_id: str = "client01", chat: str = CHAT) -> Prompt:
         return Prompt(user_id=1, chat_id=chat, text=text, client_id=client_id, model="tiny")
@@ -89,7 +91,7 @@ async def built(
                 wick.quotas,
                 runner,
             ),
-            *(wick.attachments, wick.pictures, tmp_path / "pictures"),
+            *(wick.attachments, wick.pictures, tmp_path / "pictures", wick.toolbox),
         )
         wick.answers.close()
         await wick.pool.close("Wick was stopped.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from app.conversations.answer_state import status_line
 from app.conversations.hub import Subscription
 from app.web.context import ServerContext
 from app.web.live.sidebar import SidebarUpdates
@@ -50,8 +51,10 @@ class AnswersConnection:
         key = key_of(stream, controls)
         if before is None or before.blocks is not blocks or self.keys[message_id] != key:
             self.keys[message_id] = key
+            asks = stream.is_asking and (before is None or before.calls != stream.calls)
             view = present_live(stream, blocks, controls, self.heads[message_id])
-            return fragments.message(view, oob=True)
+            frame = fragments.message(view, oob=True)
+            return frame + (fragments.announcement(status_line(stream)) if asks else "")
         frame = ""
         if (now.thought, now.label) != (before.thought, before.label):
             more = stream.thought[before.thought :]

@@ -108,6 +108,8 @@ class ChatConnection(AnswersConnection):
     moves_divider: bool = False
     is_changed: bool | None = None
     """Whether its settings differ from the model's; None where that is not known yet."""
+    tool_count: int | None = None
+    """How many tools are on; None where that is not known yet."""
     actions: tuple[bool, bool] = (False, False)
     gauge: ContextUsage | None = None
     options: list[ModelOption] = field(default_factory=list)
@@ -197,7 +199,8 @@ class ChatConnection(AnswersConnection):
         """A message anew; of one that has just ended only what is not on the page yet."""
         if view.id in self.places and not view.is_live:
             fragments, before = self.context.fragments, self.places[view.id]
-            if before.blocks.finish(view.text) and bool(view.thought) == bool(before.thought):
+            is_same = before.calls == view.calls and before.blocks.finish(view.tail)
+            if is_same and bool(view.thought) == bool(before.thought):
                 frame = ""
                 if view.thought:
                     more = view.thought[before.thought :]
@@ -253,7 +256,19 @@ class ChatConnection(AnswersConnection):
         self.gauge = view.gauge
 
     async def _settings(self) -> str:
-        """Render the button of the chat's settings, when another tab has changed them."""
+        """Render the buttons of settings and of tools, when another tab has changed these."""
+        return await self._tools_button() + await self._settings_button()
+
+    async def _tools_button(self) -> str:
+        tools, before = self.context.of(self.chat_id).answers.tools, self.tool_count
+        self.tool_count = count = len(await tools.chosen.chosen(self.user_id, self.chat_id))
+        if before in {None, count}:
+            return ""
+        return self.context.fragments.render(
+            "_tools_button.html", chat_id=self.chat_id, count=count, oob=True
+        )
+
+    async def _settings_button(self) -> str:
         context, before = self.context, self.is_changed
         chosen = await context.of(self.chat_id).chats.settings(self.user_id, self.chat_id)
         self.is_changed = bool(chosen.overrides)

@@ -92,7 +92,14 @@ async def menu(chat_id: str) -> str:
         chat=chat,
         is_header=is_header,
         is_temporary=is_memory_only(chat_id),
+        tool_count=await tool_count(chat_id),
     )
+
+
+async def tool_count(chat_id: str) -> int:
+    """Return how many tools are on in a chat."""
+    tools = services_of(chat_id).answers.tools
+    return len(await tools.chosen.chosen(current_user(), chat_id))
 
 
 @chats_blueprint.get("/<chat_id>/name")
@@ -287,6 +294,7 @@ async def _page(
         full=fragments.full(warning(context)),
         gauge=seen.gauge,
         is_changed=bool((await context.of(chat_id).chats.settings(user_id, chat_id)).overrides),
+        tool_count=await tool_count(chat_id),
         persona=persona or await context.personas.of_chat(user_id, chat_id),
         new_persona=persona.id if persona else "",
         folder=folder or await context.folders.of_chat(user_id, chat_id),

@@ -19,9 +19,11 @@ from app.conversations.answer_state import (
 from app.conversations.branches import can_continue
 from app.conversations.history import SiblingIndex, Siblings
 from app.conversations.settings import parse_generation_settings
+from app.conversations.tool_calls import CallRecord, end_of, parse_calls
 from app.db.attachments import Attachment
 from app.db.messages import Message
 from app.documents.given import decode_given, describe_given
+from app.web.render.calls import Step, steps
 from app.web.render.markdown import read_aloud, render_markdown, render_prompt
 from app.web.render.streaming import OpenBlock, RenderCursor, StreamedMarkdown
 
@@ -120,7 +122,7 @@ FOLDED_CHARS, FOLDED_LINES = 1500, 20
 # What the templates show: plain values, made from stored rows and live streams.
 
 
-RenderKey = tuple[str, bool, bool, bool, MessageActions | None]
+RenderKey = tuple[str, bool, bool, bool, tuple[CallRecord, ...], MessageActions | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,8 @@ class MessageView:
     figures about a finished answer; can_withdraw: its question can still be taken back; controls:
     what may be done with it, while it is written only the way to others; thought: what the model
     reasoned before, and `thought_label` for how long; stored: as the database has it; model: its
-    title; sent_at: when it was asked for, in seconds since 1970.
+    title; sent_at: when it was asked for, in seconds since 1970; calls: the tools that it has
+    called, and steps: what was written before them; `body` is what follows the last one.
     """
 
     id: int
@@ -153,6 +156,13 @@ class MessageView:
     open: OpenBlock | None = None
     sent_at: float = 0.0
     documents: str = ""
+    calls: tuple[CallRecord, ...] = ()
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def tail(self) -> str:
+        """The text after its last call."""
+        return self.text[end_of(self.calls)[0] :]
 
     @property
     def announcement(self) -> str:
@@ -182,7 +192,8 @@ class MessageView:
     def key(self) -> RenderKey:
         """Two views of one message with the same key differ at most in the text that grew."""
         has_thought = bool(self.thought)
-        return (self.status, self.is_live, self.can_withdraw, has_thought, self.controls)
+        state = (self.status, self.is_live, self.can_withdraw)
+        return (*state, has_thought, self.calls, self.controls)
 
 
 class MessageHead(NamedTuple):
@@ -207,6 +218,8 @@ def present(
     if live is not None:
         return present_live(*live, controls, head)
     is_answer = message.role == "assistant"
+    calls = parse_calls(message.calls) if is_answer else ()
+    tail = message.text[end_of(calls)[0] :]
     return MessageView(
         id=message.id,
         chat_id=message.chat_id,
@@ -214,9 +227,7 @@ def present(
         status=message.status,
         is_live=message.status == "queued",
         text=message.text,
-        body=(
-            render_markdown(message.text, message.id) if is_answer else render_prompt(message.text)
-        ),
+        body=(render_markdown(tail, message.id) if is_answer else render_prompt(message.text)),
         status_text=_ending(message),
         stats=short_stats(message) if is_answer else "",
         controls=controls,
@@ -227,12 +238,15 @@ def present(
         model=head.model,
         sent_at=head.sent_at,
         documents=describe_given(decode_given(message.documents)),
+        calls=calls,
+        steps=steps(message.id, message.text, calls),
     )
 
 
 def key_of(stream: LiveAnswer, controls: MessageActions | None) -> RenderKey:
     """The key of the view of an answer that runs."""
-    return (stream.status, True, stream.is_pending, bool(stream.thought), controls)
+    state = (stream.status, True, stream.is_pending)
+    return (*state, bool(stream.thought), stream.calls, controls)
 
 
 def present_live(
@@ -260,22 +274,26 @@ def present_live(
         controls=controls,
         thought=stream.thought,
         thought_label=live_thought_label(stream),
+        calls=stream.calls,
+        steps=steps(stream.message_id, stream.text, stream.calls),
     )
 
 
 class ShownAnswer(NamedTuple):
     """A running answer as a tab shows it: so much of its text, and so many characters of its
-    thought under that label."""
+    thought under that label, and its calls."""
 
     blocks: StreamedMarkdown
     cursor: RenderCursor
     thought: int
     label: str
+    calls: tuple[CallRecord, ...]
 
 
 def shown(stream: LiveAnswer, blocks: StreamedMarkdown) -> ShownAnswer:
     """Return all of an answer that there is now, as far as its blocks were fed."""
-    return ShownAnswer(blocks, blocks.cursor, len(stream.thought), live_thought_label(stream))
+    label = live_thought_label(stream)
+    return ShownAnswer(blocks, blocks.cursor, len(stream.thought), label, stream.calls)
 
 
 def live_line(stream: LiveAnswer) -> str:

@@ -252,18 +252,20 @@ class StreamRenderers:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._blocks: dict[int, tuple[LiveAnswer, StreamedMarkdown]] = {}
+        self._blocks: dict[int, tuple[LiveAnswer, int, StreamedMarkdown]] = {}
 
     def blocks(self, stream: LiveAnswer) -> StreamedMarkdown:
-        """Fed with all the text that there is. An answer that goes on begins anew."""
-        known, blocks = self._blocks.get(
-            stream.message_id, (None, StreamedMarkdown(stream.message_id))
+        """Fed with all the text that there is after its last call of a tool. An answer that goes
+        on begins anew."""
+        place = stream.text_place
+        known, begin, blocks = self._blocks.get(
+            stream.message_id, (None, 0, StreamedMarkdown(stream.message_id))
         )
-        if known is not stream:
+        if known is not stream or begin != place:
             ended = [number for number in self._blocks if self._hub.stream(number) is None]
             for number in ended:
                 del self._blocks[number]
             blocks = StreamedMarkdown(stream.message_id)
-            self._blocks[stream.message_id] = (stream, blocks)
-        blocks.feed(stream.text)
+            self._blocks[stream.message_id] = (stream, place, blocks)
+        blocks.feed(stream.text[place:])
         return blocks

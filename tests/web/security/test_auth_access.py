@@ -59,6 +59,8 @@ CHATS: dict[Row, int] = {
     ("POST", f"{CHAT}/share"): 200,
     ("DELETE", f"{CHAT}/share"): 200,
     ("POST", f"{CHAT}/settings"): 200,
+    ("GET", f"{CHAT}/tools"): 200,
+    ("POST", f"{CHAT}/tools"): 200,
     ("POST", f"{CHAT}/name"): 200,
     ("POST", f"{CHAT}/title"): 204,
     ("POST", f"{CHAT}/model"): 204,
@@ -88,6 +90,7 @@ CHATS: dict[Row, int] = {
     ("POST", f"{MESSAGE}/show"): 204,
     ("POST", f"{MESSAGE}/branch"): 204,
     ("POST", f"{MESSAGE}/put-back"): 404,  # nothing was removed
+    ("POST", f"{MESSAGE}/calls/<int:number>"): 404,  # nothing asks
     ("DELETE", MESSAGE): 200,
     ("DELETE", CHAT): 200,
     ("DELETE", "/trash/<chat_id>"): 404,  # it is not in the trash
@@ -459,6 +462,7 @@ FORMS: dict[Row, dict[str, str]] = {
     ("POST", f"{MESSAGE}/edit"): {"text": "hello", "client_id": "client02", "model": "tiny"},
     ("POST", f"{MESSAGE}/again"): {"model": "tiny"},
     ("POST", f"{MESSAGE}/settings"): {"newest": "0"},
+    ("POST", f"{MESSAGE}/calls/<int:number>"): {"decision": "deny"},
     ("POST", f"{MESSAGE}/compare"): {"models": "tiny", "client_id": "client03"},
     ("POST", "/you/password"): {"old": PASSWORD, "password": "x" * 4 + "yz12", "again": "xxxxyz12"},
     ("POST", "/you/remove"): {"sure": PASSWORD},
@@ -478,6 +482,7 @@ def address(row: Row, chat: tuple[str, int, int], other: int) -> str:
         "<int:attachment_id>": "999999",
         "<int:file_id>": "999999",
         "<int:folder_id>": "999999",
+        "<int:number>": "0",
         "<name>": "spare",
         "<setting>": "auto",
         "<key>": "0123456789abcdef",

@@ -21,6 +21,22 @@ document.getElementById("upload").addEventListener("submit", async (event) => {
   event.submitter.disabled = false;
 });
 
+document.addEventListener("submit", async (event) => {
+  const form = event.target.closest("form[data-projector]");
+  if (!form) return;
+  event.preventDefault();
+  const notice = form.querySelector("[role=alert]");
+  notice.textContent = "";
+  event.submitter.disabled = true;
+  try {
+    await ask(form.action, "PUT", form.elements.file.files[0]);
+    form.closest("dialog").close();
+  } catch (problem) {
+    notice.textContent = problem.message;
+  }
+  event.submitter.disabled = false;
+});
+
 // A refusal that comes while the browser is sending reaches it as a broken connection: ask why.
 async function ask(address, method, body) {
   const why = () => fetch(address, { headers });

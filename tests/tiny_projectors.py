@@ -7,6 +7,7 @@ as SmolVLM has it), a row that must be seen at once (gemma3), rows with several 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,13 +24,24 @@ from tests.tiny_architectures import (
 )
 from tests.tiny_gguf import Floats, encode
 
-SIDE, PATCH, SEEN, SEEN_INNER, SEEN_HEADS, LAYERS = 32, 4, 64, 96, 2, 2
-"""Pixels of a tile's side, and of a patch's; sizes of the encoder."""
-MERGE: Final = 2
-"""Patches of a side that become one row."""
+
+@dataclass(frozen=True, slots=True)
+class EncoderSize:
+    """Sizes of an encoder. side, patch: pixels; merge: patches of a side that become one row."""
+
+    side: int = 32
+    patch: int = 4
+    width: int = 64
+    inner: int = 96
+    heads: int = 2
+    layers: int = 2
+    merge: int = 2
 
 
-def vision(kind: str, width: int) -> Values:
+TINY: Final = EncoderSize()
+
+
+def vision(kind: str, width: int, size: EncoderSize) -> Values:
     return {
         "general.architecture": "clip",
         "general.name": "Tiny projector",
@@ -38,73 +50,77 @@ def vision(kind: str, width: int) -> Values:
         "clip.has_vision_encoder": True,
         "clip.projector_type": kind,
         "clip.use_gelu": True,
-        "clip.vision.image_size": SIDE,
-        "clip.vision.patch_size": PATCH,
-        "clip.vision.embedding_length": SEEN,
-        "clip.vision.feed_forward_length": SEEN_INNER,
-        "clip.vision.block_count": LAYERS,
+        "clip.vision.image_size": size.side,
+        "clip.vision.patch_size": size.patch,
+        "clip.vision.embedding_length": size.width,
+        "clip.vision.feed_forward_length": size.inner,
+        "clip.vision.block_count": size.layers,
         "clip.vision.projection_dim": width,
-        "clip.vision.attention.head_count": SEEN_HEADS,
+        "clip.vision.attention.head_count": size.heads,
         "clip.vision.attention.layer_norm_epsilon": 1e-6,
         "clip.vision.image_mean": [0.5, 0.5, 0.5],
         "clip.vision.image_std": [0.5, 0.5, 0.5],
-        "clip.vision.projector.scale_factor": MERGE,
+        "clip.vision.projector.scale_factor": size.merge,
     }
 
 
-def encoder(weights: Weights, *, biased: bool = True) -> Tensors:
+def encoder(weights: Weights, size: EncoderSize) -> Tensors:
     made: Tensors = {}
-    for index in range(LAYERS):
-        block = {f"attn_{part}": (SEEN, SEEN) for part in ("q", "k", "v", "out")}
-        block |= {"ffn_up": (SEEN_INNER, SEEN), "ffn_down": (SEEN, SEEN_INNER)}
+    for index in range(size.layers):
+        block = {f"attn_{part}": (size.width, size.width) for part in ("q", "k", "v", "out")}
+        block |= {"ffn_up": (size.inner, size.width), "ffn_down": (size.width, size.inner)}
         for name, shape in block.items():
             made[f"v.blk.{index}.{name}.weight"] = weights.matrix(*shape)
             made[f"v.blk.{index}.{name}.bias"] = weights.zeros(shape[0])
         for name in ("ln1", "ln2"):
-            made |= norm(weights, f"v.blk.{index}.{name}")
-    return made | norm(weights, "v.post_ln")
+            made |= norm(weights, f"v.blk.{index}.{name}", size.width)
+    return made | norm(weights, "v.post_ln", size.width)
 
 
-def norm(weights: Weights, name: str) -> Tensors:
-    return {f"{name}.weight": weights.ones(SEEN), f"{name}.bias": weights.zeros(SEEN)}
+def norm(weights: Weights, name: str, width: int) -> Tensors:
+    return {f"{name}.weight": weights.ones(width), f"{name}.bias": weights.zeros(width)}
 
 
-def patches(weights: Weights) -> Floats:
-    return weights.matrix(SEEN, 3 * PATCH * PATCH).reshape(SEEN, 3, PATCH, PATCH)
+def patches(weights: Weights, size: EncoderSize) -> Floats:
+    return weights.matrix(size.width, 3 * size.patch**2).reshape(
+        size.width, 3, size.patch, size.patch
+    )
 
 
-def positions(weights: Weights) -> Tensors:
-    return {"v.position_embd.weight": weights.matrix((SIDE // PATCH) ** 2, SEEN)}
+def positions(weights: Weights, size: EncoderSize) -> Tensors:
+    return {"v.position_embd.weight": weights.matrix((size.side // size.patch) ** 2, size.width)}
 
 
-def idefics3(weights: Weights, width: int) -> tuple[Values, Tensors]:
-    values = vision("idefics3", width) | {"clip.vision.preproc_image_size": 2 * SIDE}
-    tensors = encoder(weights) | positions(weights)
-    tensors["v.patch_embd.weight"] = patches(weights)
-    tensors["mm.model.fc.weight"] = weights.matrix(width, MERGE * MERGE * SEEN)
+def idefics3(weights: Weights, width: int, size: EncoderSize = TINY) -> tuple[Values, Tensors]:
+    values = vision("idefics3", width, size) | {"clip.vision.preproc_image_size": 2 * size.side}
+    tensors = encoder(weights, size) | positions(weights, size)
+    tensors["v.patch_embd.weight"] = patches(weights, size)
+    tensors["mm.model.fc.weight"] = weights.matrix(width, size.merge**2 * size.width)
     return values, tensors
 
 
-def gemma3_projector(weights: Weights, width: int) -> tuple[Values, Tensors]:
-    tensors = encoder(weights) | positions(weights)
-    tensors["v.patch_embd.weight"] = patches(weights)
-    tensors["mm.soft_emb_norm.weight"] = weights.ones(SEEN)
-    tensors["mm.input_projection.weight"] = weights.matrix(SEEN, width)
-    return vision("gemma3", width), tensors
+def gemma3_projector(
+    weights: Weights, width: int, size: EncoderSize = TINY
+) -> tuple[Values, Tensors]:
+    tensors = encoder(weights, size) | positions(weights, size)
+    tensors["v.patch_embd.weight"] = patches(weights, size)
+    tensors["mm.soft_emb_norm.weight"] = weights.ones(size.width)
+    tensors["mm.input_projection.weight"] = weights.matrix(size.width, width)
+    return vision("gemma3", width, size), tensors
 
 
-def qwen2vl(weights: Weights, width: int) -> tuple[Values, Tensors]:
-    tensors = encoder(weights)
-    merged = MERGE * MERGE * SEEN
+def qwen2vl(weights: Weights, width: int, size: EncoderSize = TINY) -> tuple[Values, Tensors]:
+    tensors = encoder(weights, size)
+    merged = size.merge**2 * size.width
     for name in ("v.patch_embd.weight", "v.patch_embd.weight.1"):
-        tensors[name] = patches(weights)
+        tensors[name] = patches(weights, size)
     for name, shape in (("mm.0", (merged, merged)), ("mm.2", (width, merged))):
         tensors[f"{name}.weight"] = weights.matrix(*shape)
         tensors[f"{name}.bias"] = weights.zeros(shape[0])
-    return vision("qwen2vl_merger", width), tensors
+    return vision("qwen2vl_merger", width, size), tensors
 
 
-PROJECTORS: Final[dict[str, Callable[[Weights, int], tuple[Values, Tensors]]]] = {
+PROJECTORS: Final[dict[str, Callable[[Weights, int, EncoderSize], tuple[Values, Tensors]]]] = {
     "idefics3": idefics3,
     "gemma3": gemma3_projector,
     "qwen2vl": qwen2vl,
@@ -123,9 +139,11 @@ MARKS: Final[dict[str, tuple[str, ...]]] = {
 """The tokens that stand around a picture, as the vocabulary spells them."""
 
 
-def write_projector(path: Path, kind: str, *, seed: int = 1, width: int = WIDTH) -> Path:
+def write_projector(
+    path: Path, kind: str, *, seed: int = 1, width: int = WIDTH, size: EncoderSize = TINY
+) -> Path:
     """Write a projector of one of `KINDS` to `path`, for models whose rows are so wide."""
-    values, tensors = PROJECTORS[kind](Weights(seed), width)
+    values, tensors = PROJECTORS[kind](Weights(seed), width, size)
     path.write_bytes(encode(values, tensors))
     return path
 

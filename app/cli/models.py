@@ -24,6 +24,7 @@ from app.cli.model_output import (
     progress_reporter,
     remote_table,
 )
+from app.cli.remote_models import add_remote_action
 from app.config import Settings
 from app.errors import ModelLoadError, ModelNotFound, PeerError, WickError
 from app.local_server import error_message, server_client
@@ -33,10 +34,8 @@ from app.models.engines import ENGINE_SETTINGS
 from app.models.found import FoundModel, FoundModels
 from app.models.install import install
 from app.models.model import Model, format_bytes, parse_gpu_layers
-from app.models.model_files import ASSUMED_CONTEXT
 from app.models.sources import FORMS, LocalSpec
 from app.models.store import NAME, ModelStore
-from app.models.upstream import PARALLEL, Upstream
 
 POLL_SECONDS = 0.2
 TIMEOUT_SECONDS = 60.0
@@ -76,7 +75,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_name(action)
     action.set_defaults(func=import_model)
 
-    _add_remote_action(actions)
+    add_remote_action(actions)
     _add_server_actions(actions)
 
 
@@ -182,84 +181,6 @@ def _installed(settings: Settings, model: Model) -> int:
     return 0
 
 
-# `add-remote`: a model that another server runs.
-
-
-def _add_remote_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    action = actions.add_parser(
-        "add-remote",
-        help="add a remote model: one of an OpenAI-compatible server",
-        description="Add a model that another server runs: vLLM, llama-server, SGLang, Ollama, "
-        "LM Studio, another Wick. Repeat --url, or use an existing NAME, to share the load.",
-    )
-    action.add_argument("name", metavar="NAME", help="its name in Wick")
-    action.add_argument(
-        "--url",
-        action="append",
-        required=True,
-        help="address of the server, such as http://gpu:8000/v1 (repeatable)",
-    )
-    action.add_argument("--model", required=True, help="model ID on the server")
-    action.add_argument(
-        "--key-env",
-        default="",
-        metavar="VAR",
-        help="environment variable holding the API key; only its name is stored",
-    )
-    action.add_argument(
-        "--context",
-        type=int,
-        metavar="N",
-        help="context window in tokens (default: ask the server)",
-    )
-    action.add_argument(
-        "--parallel",
-        type=int,
-        default=PARALLEL,
-        metavar="N",
-        help=f"answers each server writes at once (default: {PARALLEL})",
-    )
-    action.add_argument("--title", help="display name")
-    action.add_argument("--sees", action="store_true", help="it takes pictures")
-    action.set_defaults(func=add_remote)
-
-
-def add_remote(args: argparse.Namespace, settings: Settings) -> int:
-    upstreams = [Upstream(url, args.model, args.key_env, args.parallel) for url in args.url]
-    store = ModelStore(settings.models_dir)
-    model = store.add_remote(
-        *(args.name, upstreams), context=args.context, title=args.title, sees=args.sees or None
-    )
-    print(f"{model.title} is installed as {model.name}.")
-    for line in asyncio.run(_check_server(model)):
-        print(line)
-    return 0
-
-
-async def _check_server(model: Model) -> list[str]:
-    """Report how its servers are just now. They may as well be started later."""
-    # Here and not above: a client for HTTP, which few commands need.
-    from app.inference.remote.health import check
-
-    assert model.remote is not None  # noqa: S101 - it was just added
-    upstreams = model.remote.upstreams
-    lines = []
-    for upstream, found in zip(
-        upstreams, await asyncio.gather(*map(check, upstreams)), strict=True
-    ):
-        if found.problem:
-            lines.append(f"Not ready yet: {found.problem}")
-            continue
-        context = model.remote.context or found.context
-        room = f"{context:,} tokens" if context else f"{ASSUMED_CONTEXT:,} tokens assumed"
-        lines.append(f"{upstream.host} is ready ({room}).")
-        if found.others:
-            lines.append(f"It lists no model “{upstream.model}”; it has {', '.join(found.others)}.")
-    if hosts := model.remote.external_hosts:
-        lines.append(f"What is written to this model is sent to {' and '.join(hosts)}.")
-    return lines
-
-
 # Actions that a running server has a part in: load, engine, remove ...
 
 
@@ -295,6 +216,17 @@ def _add_server_actions(actions: argparse._SubParsersAction[argparse.ArgumentPar
     action.add_argument("name", metavar="NAME")
     action.add_argument("layers", nargs="?", metavar="LAYERS")
     action.set_defaults(func=gpu_layers_of_model)
+
+    action = actions.add_parser(
+        "projector",
+        help="show, set or remove the file with which a model sees pictures",
+        description="Show, set or remove the projector (mmproj) of an installed model, with which "
+        "it sees pictures or hears.",
+    )
+    action.add_argument("name", metavar="NAME")
+    action.add_argument("source", nargs="?", metavar="FILE", help=f"a GGUF file, or {FORMS}")
+    action.add_argument("--remove", action="store_true", help="take its projector away")
+    action.set_defaults(func=projector_of_model)
 
     action = actions.add_parser("remove", help="remove a model and delete its files")
     action.add_argument("name", metavar="NAME")
@@ -379,6 +311,25 @@ def gpu_layers_of_model(args: argparse.Namespace, settings: Settings) -> int:
         print(f"{usual} (default)")
     else:
         print(layers)
+    return 0
+
+
+def projector_of_model(args: argparse.Namespace, settings: Settings) -> int:
+    from app.models.install.projector import pull_projector  # few ask for it
+
+    store = ModelStore(settings.models_dir)
+    model = store.get(args.name)
+    if args.remove:
+        model = store.remove_projector(args.name)
+    elif args.source is not None:
+        with progress_reporter() as report:
+            model = asyncio.run(pull_projector(args.source, store, args.name, report))
+    if args.remove or args.source is not None:
+        _notify_server(settings, args.name)
+    if model.projector is None:
+        print(f"{model.title} has no projector, so it sees no pictures.")
+    else:
+        print(f"{model.title} has a projector of {format_bytes(model.projector.size)}.")
     return 0
 
 

@@ -224,6 +224,11 @@ class Model:
         return self.projector is not None and self.projector.sees and self.engine == LLAMA_CPP
 
     @property
+    def takes_projector(self) -> bool:
+        """Tell whether a projector can be put beside it: only llama.cpp uses one."""
+        return LLAMA_CPP in self.runs_on() and self.kind == "text" and bool(self.files)
+
+    @property
     def projector_path(self) -> Path | None:
         """File of its projector, where it has one."""
         return None if self.projector is None else self.folder / self.projector.file

@@ -38,11 +38,15 @@ DEFAULT_TEMPLATE_SETTINGS: Final = Sampling(
 
 
 def save_model(model: Model, folder: Path) -> None:
+    (folder / FILE).write_text(serialize_model(model) + "\n", encoding="utf-8")
+
+
+def serialize_model(model: Model) -> str:
+    """Write `model.json`."""
     values = asdict(model)
     for name in ("folder", "name", "settings", "remote", "speeds"):
         del values[name]
-    text = json.dumps({"format": FORMAT} | values, ensure_ascii=False, indent=2)
-    (folder / FILE).write_text(text + "\n", encoding="utf-8")
+    return json.dumps({"format": FORMAT} | values, ensure_ascii=False, indent=2)
 
 
 def load_model(folder: Path) -> Model:

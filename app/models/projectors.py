@@ -15,7 +15,7 @@ from typing import Final
 from app.errors import ModelError, ModelFileError, ModelUnsupported
 from app.models.gguf.header import Header
 from app.models.gguf.reader import model_stem, read_header
-from app.models.model import Projector
+from app.models.model import Model, Projector
 
 MARK: Final = "mmproj"
 FILE: Final = "mmproj.gguf"
@@ -43,7 +43,7 @@ def ranked(names: Iterable[str], model: str) -> list[str]:
     """List the projectors among the files beside `model` that may be its own, the best first."""
     core = _core(model)
     own = [name for name in names if is_projector_name(name) and _belongs(_core(name), core)]
-    return sorted(own, key=_rank)
+    return sorted(own, key=rank)
 
 
 def find_beside(weights: Path) -> Path | None:
@@ -57,10 +57,39 @@ def find_beside(weights: Path) -> Path | None:
         return None
     ggufs = [name for name in names if name.lower().endswith(".gguf")]
     models = {model_stem(name) for name in ggufs if not is_projector_name(name)}
-    found = sorted(filter(is_projector_name, ggufs), key=_rank)
+    found = sorted(filter(is_projector_name, ggufs), key=rank)
     if len(models) > 1:
         found = [name for name in ranked(ggufs, weights.name) if _core(name)]
     return weights.with_name(found[0]) if found else None
+
+
+def find_in(path: Path, model: Model) -> Path:
+    """Find the projector that somebody named: a file, or the best one of a folder.
+
+    Raises ModelFileError.
+    """
+    if not path.is_dir():
+        return path
+    names = [file.name for file in path.iterdir() if is_projector_name(file.name)]
+    named = ranked(names, model.title) or ranked(names, model.name)
+    if not (named or len(names) == 1):
+        raise ModelFileError(f"There is no projector for {model.title} in {path}.")
+    return path / (named or names)[0]
+
+
+def ensure_belongs(projector: Header, model: Header, title: str) -> None:
+    """Refuse a projector whose rows have another width than the model's. Raises ModelUnsupported.
+
+    Its last matrix makes rows of a model's width, whatever it is called.
+    """
+    width = model.integer(f"{model.text('general.architecture')}.embedding_length")
+    last = [tensor for tensor in projector.tensors if not tensor.name.startswith(("v.", "a."))]
+    widths = {size for tensor in last or projector.tensors for size in tensor.shape}
+    if width is not None and width not in widths:
+        raise ModelUnsupported(
+            f"{projector.path.name} belongs to another model than {title}, whose rows have "
+            f"{width} numbers."
+        )
 
 
 def read_projector(path: Path) -> Header:
@@ -112,7 +141,8 @@ def describe(path: Path) -> Projector:
     return Projector(path.name, size, digest.hexdigest(), sees=sees(header), hears=hears(header))
 
 
-def _rank(name: str) -> tuple[int, int, str]:
+def rank(name: str) -> tuple[int, int, str]:
+    """Order projectors of one model: the best type of numbers first, then the shortest name."""
     kind = name_kind(name)
     return PREFERRED.index(kind) if kind in PREFERRED else len(PREFERRED), len(name), name
 

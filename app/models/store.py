@@ -34,9 +34,17 @@ from app.models.engines import (
     EngineSpeed,
     available_engines,
 )
-from app.models.gguf.reader import model_stem
-from app.models.model import Model, ModelSettings, parse_gpu_layers
-from app.models.model_files import REMOTE, SETTINGS, SPEEDS, load_model, serialize_remote
+from app.models.gguf.reader import model_stem, read_header
+from app.models.model import Model, ModelSettings, Projector, parse_gpu_layers
+from app.models.model_files import (
+    FILE,
+    REMOTE,
+    SETTINGS,
+    SPEEDS,
+    load_model,
+    serialize_model,
+    serialize_remote,
+)
 from app.models.parameters import Sampling
 from app.models.staging import REMOVED, STAGING_LOCK, incoming
 from app.models.upstream import RemoteModel, Upstream, merge_upstreams
@@ -241,6 +249,43 @@ class ModelStore:
             raise ModelError(f"{engine} is not installed here (pip install {PACKAGES[engine]}).")
         self.save_settings(name, replace(model.settings, engine=engine))
         return self.get(name)
+
+    def set_projector(self, name: str, source: Path) -> Model:
+        """Put a projector beside a model, in place of one that it has; the model with it.
+
+        Raises ModelNotFound, ModelError for one that will not do, or DiskFull.
+        """
+        from app.models import projectors  # here and not above: few ask for it
+
+        model = self.get(name)
+        if not model.takes_projector:
+            raise ModelError(f"{model.title} does not run on llama.cpp, so it takes no projector.")
+        header = projectors.read_projector(source)
+        projectors.ensure_belongs(header, read_header(model.original_paths[0]), model.title)
+        with self.incoming(header.size) as folder:
+            new = folder / projectors.FILE
+            shutil.copyfile(source, new)
+            made = projectors.describe(new)
+            # Under a name of its own, as long as model.json still names the one before.
+            made = replace(made, file=f"mmproj-{made.digest[:12]}.gguf")
+            new.chmod(0o644)
+            fsync_path(new)
+            new.replace(model.folder / made.file)
+        return self._save_projector(model, made)
+
+    def remove_projector(self, name: str) -> Model:
+        """Take the projector of a model away. Raises ModelNotFound, ModelError or DiskFull."""
+        model = self.get(name)
+        if model.projector is None:
+            raise ModelError(f"{model.title} has no projector.")
+        return self._save_projector(model, None)
+
+    def _save_projector(self, model: Model, projector: Projector | None) -> Model:
+        changed = replace(model, projector=projector)
+        write_atomic(model.folder / FILE, serialize_model(changed))
+        if model.projector is not None and projector != model.projector:
+            (model.folder / model.projector.file).unlink(missing_ok=True)
+        return self.get(model.name)
 
     def set_gpu_layers(self, name: str, setting: str) -> Model:
         """Choose how many layers a GPU may hold: `auto`, a number, or `default` for Wick's setting.

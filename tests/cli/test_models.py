@@ -9,6 +9,7 @@ import pytest
 from app.cli.models import add_parser
 from app.config import Settings
 from app.errors import ModelNotFound, PullRefused
+from app.models import engines
 from app.models.install import install
 from app.models.install.install import PullSpec
 from app.models.install.progress import PullProgress
@@ -16,6 +17,7 @@ from app.models.model import Model
 from app.models.store import ModelStore
 from tests.models.test_found import into_ollama
 from tests.tiny_gguf import write_tiny_gguf
+from tests.tiny_projectors import write_projector
 
 
 @pytest.fixture
@@ -148,3 +150,23 @@ def test_ctrl_c_says_how_to_continue_a_pull(
     with pytest.raises(KeyboardInterrupt):
         run(settings, "pull", "smollm2-135m")
     assert "Run the same command to continue" in capsys.readouterr().err
+
+
+def test_a_projector_is_set_shown_and_removed(
+    settings: Settings,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engines, "installed_engines", lambda: engines.ENGINES)
+    run(settings, "import", str(write_tiny_gguf(tmp_path / "tiny.gguf")))
+    mmproj = write_projector(tmp_path / "mmproj.gguf", "idefics3", width=64)
+    capsys.readouterr()
+    for words, out in (
+        ((), "Tiny has no projector, so it sees no pictures.\n"),
+        ((str(mmproj),), "Tiny has a projector of 0 MB.\n"),
+        ((), "Tiny has a projector of 0 MB.\n"),
+        (("--remove",), "Tiny has no projector, so it sees no pictures.\n"),
+    ):
+        assert run(settings, "projector", "tiny", *words) == 0
+        assert capsys.readouterr().out == out

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from app.inference.runner.engines.engine import Context, EngineError, Logits, Slice, State
+from app.inference.runner.engines.engine import Context, EngineError, GoOn, Logits, Slice, State
 from app.inference.runner.kv.snapshot import TokenRuns
 
 END = 0
@@ -72,6 +72,9 @@ class ScriptedEngine:
     def _own(self, part: Slice) -> ScriptedContext:
         assert isinstance(part.context, ScriptedContext)
         return part.context
+
+    def evaluate_aside(self, part: Slice, threads: int, go_on: GoOn | None = None) -> bool:
+        return False
 
     def interrupt(self) -> None:
         self.interrupted += 1

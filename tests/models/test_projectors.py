@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import ModelFileError, ModelUnsupported
+from app.errors import ModelError, ModelFileError, ModelUnsupported, PullError
 from app.models.found import FoundModels, find_models
 from app.models.install import install, ollama
 from app.models.install.huggingface import choose_projector
 from app.models.install.ollama import PROJECTOR
+from app.models.install.projector import pull_projector
 from app.models.projectors import find_beside, ranked, read_projector
 from app.models.store import ModelStore
 from tests.models.install.test_huggingface import hub
@@ -23,7 +24,7 @@ from tests.models.stub_server import Stub
 from tests.models.test_found import into_ollama
 from tests.tiny_architectures import Weights
 from tests.tiny_gguf import encode
-from tests.tiny_projectors import PROJECTORS, write_projector
+from tests.tiny_projectors import PROJECTORS, TINY, write_projector
 
 __all__ = ["hub"]
 
@@ -169,9 +170,67 @@ def test_what_is_no_projector_is_refused(
     "wrong", [{"patch_size": 0}, {"image_size": 1 << 30}, {"block_count": 1 << 20}]
 )
 def test_sizes_that_no_projector_has_are_refused(tmp_path: Path, wrong: dict[str, int]) -> None:
-    values, tensors = PROJECTORS["gemma3"](Weights(1), 64)
+    values, tensors = PROJECTORS["gemma3"](Weights(1), 64, TINY)
     values |= {f"clip.vision.{name}": value for name, value in wrong.items()}
     path = tmp_path / "mmproj.gguf"
     path.write_bytes(encode(values, tensors))
     with pytest.raises(ModelFileError, match="damaged"):
         read_projector(path)
+
+
+@pytest.mark.usefixtures("both_engines")
+async def test_a_model_that_is_installed_gets_a_projector(
+    store: ModelStore, tiny: Path, mmproj: Path, tmp_path: Path
+) -> None:
+    before = store.install(tiny, "m")
+    assert before.projector is None
+    one = await pull_projector(str(mmproj), store, "m", print)
+    assert one.sees
+    assert one.projector is not None
+    assert one.projector.digest == hashlib.sha256(mmproj.read_bytes()).hexdigest()
+    other = write_projector(tmp_path / "mmproj-other.gguf", "idefics3", width=64, seed=2)
+    two = await pull_projector(str(other), store, "m", print)
+    assert two.projector_path is not None
+    assert two.projector_path.read_bytes() == other.read_bytes()
+    assert len(list(two.folder.glob("mmproj*"))) == 1
+    assert await pull_projector(str(mmproj.parent), store, "m", print) == one  # in a folder
+    assert store.remove_projector("m") == before
+    assert not list(before.folder.glob("mmproj*"))
+    with pytest.raises(ModelError, match="has no projector"):
+        store.remove_projector("m")
+
+
+@pytest.mark.usefixtures("both_engines")
+async def test_a_projector_comes_from_the_hub(
+    hub: Stub, store: ModelStore, tiny: Path, mmproj: Path
+) -> None:
+    shown = mmproj.read_bytes()
+    list_files(hub, {"mmproj-F16.gguf": shown, "mmproj-F32.gguf": b"x", "Tiny-Q4_0.gguf": b"x"})
+    for source in ("hf:who/what", "hf:who/what/mmproj-F16.gguf"):
+        store.install(tiny, "m")
+        model = await pull_projector(source, store, "m", print)
+        assert model.projector_path is not None
+        assert model.projector_path.read_bytes() == shown
+        store.remove("m")
+    list_files(hub, {"Tiny-Q4_0.gguf": b"x"})
+    store.install(tiny, "m")
+    with pytest.raises(PullError, match="no projector"):
+        await pull_projector("hf:who/what", store, "m", print)
+
+
+@pytest.mark.usefixtures("both_engines")
+async def test_a_projector_of_another_model_is_refused(
+    store: ModelStore, tiny: Path, tmp_path: Path
+) -> None:
+    before = store.install(tiny, "m")
+    wide = write_projector(tmp_path / "mmproj-wide.gguf", "idefics3", width=80)
+    for wrong, sentence in (
+        (wide, "belongs to another model than Tiny, whose rows have 64 numbers"),
+        (tiny, "no projector"),
+        (tmp_path / "nowhere.gguf", "nowhere"),
+        (tmp_path / "models", "no projector for Tiny"),
+    ):
+        with pytest.raises(ModelError, match=sentence):
+            await pull_projector(str(wrong), store, "m", print)
+    assert store.get("m") == before
+    assert not list(before.folder.glob("mmproj*"))

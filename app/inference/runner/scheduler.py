@@ -17,9 +17,10 @@ from typing import Final
 from app.errors import PromptTooLong, WickError
 from app.inference.context_window import FittedPrompt
 from app.inference.protocol import Event, Failed, Finished, Generate
+from app.inference.runner.engines.engine import GoOn, StepInterrupted
 from app.inference.runner.sequence import RunnerContext, RunningSequence
 from app.inference.runner.steps import StepMaker, StepResult, StepThreads
-from app.inference.runner.threads import Permits
+from app.inference.runner.threads import LongPermit, Permits
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +30,14 @@ MAX_ERROR_CHARS: Final = 600
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """A request on its way. `context`: a thread works on it, and no other may touch it."""
+    """A request on its way. `context`: a thread works on it, and no other may touch it;
+    steps_alone: a picture that it reads is a step of its own, whoever waits."""
 
     request: Generate
     sequence: RunningSequence | None = None
     context: bool = False
     cancelled: bool = False
+    steps_alone: bool = False
 
 
 class Scheduler:
@@ -94,7 +97,7 @@ class Scheduler:
             self._changed.notify_all()
 
     def cancel(self, request_id: int) -> None:
-        """Ends a request at once, or after the step that is being made for it."""
+        """Ends a request at once, or after the operation that is being computed for it."""
         with self._changed:
             job = self._jobs.get(request_id)
             if job is None:
@@ -199,8 +202,20 @@ class Scheduler:
 
     def _enqueue(self, job: _Job) -> None:
         """Put a job at the back of those that can be stepped, or wait for a picture."""
-        queue = self._showing if _sequence(job).needs_encoding else self._runnable
+        queue = self._showing if self._is_for_encoder(job) else self._runnable
         queue.append(job)
+
+    def _is_for_encoder(self, job: _Job) -> bool:
+        """Tell whether a chunk is to be computed first, or to be read beside the answers that go
+        on. The caller has the lock."""
+        sequence = _sequence(job)
+        if sequence.needs_encoding:
+            return True
+        return not job.steps_alone and sequence.reads_whole_picture and self._others_answer(job)
+
+    def _others_answer(self, job: _Job) -> bool:
+        others = (one.sequence for one in self._jobs.values() if one is not job)
+        return any(one and not one.ended and not one.is_reading for one in others)
 
     # The encoding thread.
 
@@ -208,8 +223,7 @@ class Scheduler:
         """Compute the chunks of pictures, one of each job in turn, beside the steps."""
         while (job := self._next_picture()) is not None:
             try:
-                with self._permits.acquire(self._encoding_threads()) as threads:
-                    events = [] if job.cancelled else _sequence(job).encode_next(threads)
+                events = self._encode(job)
                 if job.cancelled:
                     events = _cancelled(job)
             except Exception as error:
@@ -223,9 +237,32 @@ class Scheduler:
                     self._enqueue(job)
                 self._changed.notify_all()
 
+    def _encode(self, job: _Job) -> list[Event]:
+        """Compute one chunk, and let others come first between its operations. Where they took
+        some of its threads for good, it is begun anew with the rest."""
+
+        def goes_on() -> bool:
+            return not job.cancelled and not self._closed and permit.give_way()
+
+        with LongPermit(self._permits, self._encoding_threads()) as permit:
+            while not job.cancelled and not self._closed:
+                try:
+                    return self._encode_or_read(job, permit.threads, goes_on)
+                except StepInterrupted:
+                    permit.resize()
+        return []
+
+    @staticmethod
+    def _encode_or_read(job: _Job, threads: int, go_on: GoOn) -> list[Event]:
+        sequence = _sequence(job)
+        if sequence.needs_encoding:
+            return sequence.encode_next(threads, go_on)
+        events = sequence.read_aside(threads, go_on)
+        job.steps_alone = events is None
+        return events or []
+
     def _encoding_threads(self) -> int:
-        """Threads for one chunk. None can be interrupted, so where anything else is at work, one
-        thread is left to it."""
+        """Threads for one chunk: where anything else is at work, one is left to it."""
         with self._changed:
             is_alone = not self._runnable and not self._stepping
         return self._threads if is_alone else max(1, self._threads - 1)

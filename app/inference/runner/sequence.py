@@ -24,7 +24,7 @@ from app.inference.protocol import (
 )
 from app.inference.runner.calling import AnswerCalls, Calling
 from app.inference.runner.detokenizer import Detokenizer, TextChunk
-from app.inference.runner.engines.engine import EngineError, Logits, SliceRows
+from app.inference.runner.engines.engine import EngineError, GoOn, Logits, SliceRows
 from app.inference.runner.grammar import AnswerGrammar, Grammars
 from app.inference.runner.kv.cache import KvCache
 from app.inference.runner.kv.live import LiveSlice
@@ -253,12 +253,24 @@ class RunningSequence:
         """Tell whether some picture in its prompt is not read to its end."""
         return not self.ended and bool(self._spans) and self._spans[-1].end > self.past
 
-    def encode_next(self, threads: int) -> list[Event]:
-        """Compute the rows that come next. Raises PromptRefused or EngineError."""
+    def encode_next(self, threads: int, go_on: GoOn | None = None) -> list[Event]:
+        """Compute the rows that come next. Raises PromptRefused, EngineError, StepInterrupted."""
         if (span := self._span) is None or self._context.pictures is None:
             return []
-        self._rows = span, self._context.pictures.encode(span.rows, threads)
+        self._rows = span, self._context.pictures.encode(span.rows, threads, go_on)
         return [self.progress()]
+
+    @property
+    def reads_whole_picture(self) -> bool:
+        """Tell whether rows come next that see each other: one step, however long it takes."""
+        return bool(self._spans) and (span := self._span) is not None and not span.rows.is_causal
+
+    def read_aside(self, threads: int, go_on: GoOn) -> list[Event] | None:
+        """Read the rows that come next beside the steps of others; None where they must be one."""
+        rows = self.next_slice(1)
+        if not self._context.contexts.evaluate_aside(rows, threads, go_on):
+            return None
+        return self.advance(np.empty((0, 0), np.float32))
 
     def _has(self, span: PictureSpan) -> bool:
         if self._rows is not None and self._rows[0] is span:

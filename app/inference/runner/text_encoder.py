@@ -11,7 +11,7 @@ from typing import Final
 from app.errors import PromptRefused, PromptTooLong
 from app.inference.context_window import FittedPrompt, fit_exact
 from app.inference.protocol import Generate
-from app.inference.runner.engines.llama_native import EmbeddingMarks
+from app.inference.runner.engines.llama_batches import EmbeddingMarks
 from app.models.text.tokenizer import CHUNK_CHARS, Tokenizer
 
 _FIELD: Final = re.compile(r"\{(query|document)\}")

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +29,8 @@ except ImportError:  # Windows: runners keep to the budget each for itself
 ARE_SHARED = fcntl is not None
 """Whether processes can share permits here."""
 _POLL_SECONDS = 0.0005  # seconds
+TURN_SECONDS = 0.02
+"""Seconds after which a long computation gives up its permits for a moment."""
 
 
 class Permits(Protocol):
@@ -149,6 +151,48 @@ def try_lock(file: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+class LongPermit:
+    """Permits of a computation of seconds, which gives them up between its operations.
+
+    Whoever waits for a permit comes next, other runners too. threads: with how many it computes.
+    Used by one thread.
+    """
+
+    def __init__(
+        self, permits: Permits, wanted: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._permits = permits
+        self._wanted = wanted
+        self._clock = clock
+        self._held = ExitStack()
+        self.threads = self._got = 0
+        self._acquired_at = 0.0
+
+    def __enter__(self) -> LongPermit:
+        self._acquire()
+        self.threads = self._got
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+    def give_way(self) -> bool:
+        """Let others come first when it is time; False when fewer permits came back than threads
+        compute. Then the computation must be begun anew, after `resize`."""
+        if self._clock() - self._acquired_at >= TURN_SECONDS:
+            self._held.close()
+            self._acquire()
+        return self._got >= self.threads
+
+    def resize(self) -> None:
+        """Compute with as many threads as there are permits from now on."""
+        self.threads = self._got
+
+    def _acquire(self) -> None:
+        self._got = self._held.enter_context(self._permits.acquire(self.threads or self._wanted))
+        self._acquired_at = self._clock()
 
 
 # How many threads a step gets and how long a prefill slice is, learned from measured steps.

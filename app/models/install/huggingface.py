@@ -123,6 +123,23 @@ async def fetch_hub_repository(
     return await fetch_hub(file, folder, notify, projector)
 
 
+async def fetch_hub_projector(
+    spec: HubRepoSpec, folder: Path, notify: ProgressCallback, model: str
+) -> Path:
+    """Download the projector of a repository that fits a model by its name, or the only one.
+
+    Raises PullError or DiskFull.
+    """
+    hub = await asyncio.to_thread(_hub)
+    async with await asyncio.to_thread(client) as web:
+        listing = await _listing(web, hub.endpoint, dict(hub.headers), spec)
+    paths = [file.rfilename for file in listing.siblings if _is_projector(file.rfilename)]
+    paths = projectors.ranked(paths, model) or sorted(paths, key=projectors.rank)
+    if not paths:
+        raise PullError(f"The repository {spec.repo} has no projector (mmproj).")
+    return await fetch_hub(HubSpec(spec.repo, paths[0], spec.revision), folder, notify)
+
+
 def _hub() -> HubEndpoint:
     """Load the hub's settings. Run it in a thread: the library takes half a second to import."""
     from huggingface_hub import constants, get_token

@@ -106,7 +106,7 @@ async def _unpack(
     names = [f"{stem}-{n:05d}-of-{count:05d}.gguf" for n in range(1, count + 1)]
     paths = [folder / name for name in (names if count > 1 else [f"{stem}.gguf"])]
     done = 0
-    async for place, chunk in _split_stream(_rechunk(chunks), manifest):
+    async for place, chunk in _split_stream(rechunk(chunks), manifest):
         if not paths[place].exists() and not chunk.startswith(MAGIC):
             raise PullRefused(f"{all_shards(manifest.file)[place]} is not a GGUF file.")
         ensure_space(folder, 0)
@@ -137,7 +137,7 @@ async def _split_stream(
             yield 0, rest
 
 
-async def _rechunk(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def rechunk(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Merge small chunks into ones worth a write."""
     waiting = bytearray()
     try:

@@ -151,8 +151,9 @@ async def make_default(name: str) -> Response:
 @blueprint.post("/models/<name>/arrived")
 @owner_required
 async def pull_status(name: str) -> Response:
-    """Show a model that a command has installed to whoever looks."""
+    """Show a model that a command has installed, or given a projector, to whoever looks."""
     await _existing(name)
+    server_context().pool.settings_changed(name)
     server_context().hub.models_changed()
     return Response(status=DONE)
 

@@ -14,6 +14,7 @@ from quart import Blueprint, Response, jsonify, request
 from app.audit import audit
 from app.conversations.settings import sanitize_text
 from app.errors import PullError, PullRefused
+from app.models.install.projector import receive_projector
 from app.models.install.upload import UploadManifest, group_uploads
 from app.web.addresses import public_path
 from app.web.bodies import UPLOAD_PREFIX
@@ -85,6 +86,50 @@ async def upload_result(filename: str) -> Response:
     if pulls.was_cancelled(name):
         raise PullRefused("The upload was cancelled.")
     raise PullError("The upload was interrupted. Try again.")
+
+
+PROJECTOR_PREFIX: Final = f"{UPLOAD_PREFIX}projector/"
+
+
+@blueprint.get("/models/<name>/projector")
+@owner_required
+async def projector(name: str) -> str:
+    """Ask for the projector of a model."""
+    model = await asyncio.to_thread(server_context().store.get, name)
+    address = public_path(f"{PROJECTOR_PREFIX}{quote(name)}")
+    return server_context().fragments.render("_projector.html", model=model, address=address)
+
+
+@blueprint.put(f"{PROJECTOR_PREFIX}<name>")
+@owner_required
+async def upload_projector(name: str) -> Response:
+    """Put the raw file of the body beside a model, which is loaded with it the next time."""
+    _check_size(request.content_length or 0)
+    await receive_projector(
+        server_context().store, name, _checked(request.body), request.content_length or 0
+    )
+    return _projector_changed(name)
+
+
+@blueprint.get(f"{PROJECTOR_PREFIX}<name>")
+@owner_required
+async def projector_result(name: str) -> Response:
+    """Say that what was being sent there broke off."""
+    raise PullError("The upload was interrupted. Try again.")
+
+
+@blueprint.delete(f"{PROJECTOR_PREFIX}<name>")
+@owner_required
+async def remove_projector(name: str) -> Response:
+    await asyncio.to_thread(server_context().store.remove_projector, name)
+    return _projector_changed(name)
+
+
+def _projector_changed(name: str) -> Response:
+    context = server_context()
+    context.pool.settings_changed(name)
+    context.hub.models_changed()
+    return Response(status=204)
 
 
 def _selected_files(selected: str | bytes) -> list[tuple[str, int]]:

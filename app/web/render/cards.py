@@ -39,6 +39,7 @@ class Card:
     privacy_note: str = ""
     lacks_original: bool = False
     can_chat: bool = True
+    takes_projector: bool = False
 
     @property
     def key(self) -> str:

@@ -127,6 +127,7 @@ def build_card(
         is_tight=needed > budget,
         lacks_original=not model.files,
         can_chat=model.kind == "text",
+        takes_projector=model.takes_projector,
     )
 
 

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.inference.protocol import Delta, Event, Failed, Finished, Generate, Prefill
+from app.inference.runner.engines.engine import Logits, StepInterrupted
 from app.inference.runner.pictures.encoder import PictureEncoder
 from app.inference.runner.setup import ModelRuntime, build_runtime
 from app.models.devices import CPU_ONLY
@@ -180,17 +182,27 @@ def test_progress_is_told_chunk_by_chunk(tmp_path: Path) -> None:
 
 
 def test_a_stop_in_the_middle_of_a_picture(model: Model, tmp_path: Path) -> None:
-    """The next request goes on with what was encoded and read."""
+    """It ends the chunk that is being encoded; the next request begins with it."""
     with runner(model, tmp_path) as made:
         scheduler, encoder = made.runtime.scheduler, made.encoder
         assert isinstance(encoder, PictureEncoder)
         native = encoder._native
         encode, reached, go = native.encode, threading.Event(), threading.Event()
+        interrupted = list[int]()
 
-        def slow(*args: object) -> object:
-            reached.set()
-            assert go.wait(PATIENCE)
-            return encode(*args)  # type: ignore[arg-type]
+        def slow(*args: Any) -> Logits:
+            *rest, go_on = args
+
+            def at_an_operation() -> bool:
+                reached.set()
+                assert go.wait(PATIENCE)
+                return bool(go_on())
+
+            try:
+                return encode(*rest, at_an_operation)  # type: ignore[call-arg]
+            except StepInterrupted:
+                interrupted.append(1)
+                raise
 
         native.encode = slow  # type: ignore[method-assign,assignment]
         made.ask(1, shown(picture(4)))
@@ -199,6 +211,7 @@ def test_a_stop_in_the_middle_of_a_picture(model: Model, tmp_path: Path) -> None
         scheduler.cancel(1)
         go.set()
         assert made.heard.finished(1).reason == "cancelled"
+        assert interrupted == [1]
         assert made.heard.finished(2).reason != "cancelled"
         native.encode = encode  # type: ignore[method-assign]
         assert made.answer(3, shown(picture(4))).completion_tokens
@@ -255,3 +268,25 @@ def test_penalties_pass_over_rows(model: Model, tmp_path: Path) -> None:
     with runner(model, tmp_path) as made:
         sampling = replace(GREEDY, repetition_penalty=1.5, repetition_window=500)
         assert made.answer(1, shown(picture(0)), sampling=sampling).completion_tokens
+
+
+def test_rows_that_see_each_other_are_read_beside_an_answer(tmp_path: Path) -> None:
+    with runner(seeing_model("gemma3"), tmp_path) as made:
+        engine = made.runtime.contexts.engine
+        alone = made.answer(1, shown(picture(6)), chat="a", max_tokens=1)
+        expected, aside = made.heard.text(1), list[bool]()
+        evaluate = engine.evaluate_aside
+
+        def counted(*args: Any) -> bool:
+            aside.append(evaluate(*args))
+            return aside[-1]
+
+        engine.evaluate_aside = counted  # type: ignore[method-assign,assignment]
+        made.ask(2, Turn("user", "Go on."), chat="b", max_tokens=400)
+        with made.heard.changed:
+            assert made.heard.changed.wait_for(lambda: made.heard.text(2), PATIENCE)
+        again = made.answer(3, shown(picture(6)), chat="c", owner="p", max_tokens=1)
+        assert aside == [True]
+        assert again.prompt_tokens == alone.prompt_tokens
+        assert made.heard.text(3) == expected
+        assert made.heard.finished(2).completion_tokens

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.inference.runner.threads import FilePermits, LocalPermits, Permits
+from app.inference.runner.threads import FilePermits, LocalPermits, LongPermit, Permits
+from tests.patience import PATIENCE
 
 HOLDER = """
 import sys
@@ -109,3 +110,31 @@ def test_waiting_for_permits_ends_when_the_holder_is_killed(tmp_path: Path) -> N
     with FilePermits(tmp_path, 2, sleep=kill_first).acquire(2) as count:
         assert count == 1  # having waited, it leaves the rest to others
     assert waits == 1
+
+
+def test_a_long_computation_gives_its_permits_to_who_waits(permits: Permits) -> None:
+    now = [0.0]
+    with LongPermit(permits, 3, clock=lambda: now[0]) as long:
+        assert long.threads == 3
+        assert long.give_way()
+        held, leave = threading.Event(), threading.Event()
+
+        def other() -> None:
+            with permits.acquire(1):
+                held.set()
+                assert leave.wait(PATIENCE)
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        while not held.wait(0.001):
+            now[0] += 1.0
+            long.give_way()
+        while long.give_way():  # its turn came between two tries
+            now[0] += 1.0
+        long.resize()
+        assert long.threads < 3
+        assert long.give_way()
+        leave.set()
+        thread.join(PATIENCE)
+    with permits.acquire(3) as count:
+        assert count == 3

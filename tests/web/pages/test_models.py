@@ -35,6 +35,7 @@ from tests.models.test_found import into_ollama
 from tests.models.test_model_builder import make_old
 from tests.patience import PATIENCE, until
 from tests.tiny_gguf import write_tiny_gguf
+from tests.tiny_projectors import write_projector
 
 PAGE = OWN | {"HX-Request": "true"}
 TERMINAL = OWN | {"Accept": "text/plain"}
@@ -617,6 +618,37 @@ async def test_an_upload_is_refused_before_its_bytes_are_sent(
     answer = await client.put(one["address"], headers=TERMINAL, data=data)
     assert answer.status_code == 204, await text_of(answer)
     assert here(app).store.get("an-own")
+
+
+async def test_a_projector_is_uploaded_to_a_model(
+    app: Quart, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "installed_engines", lambda: engines.ENGINES)
+    address = "/models/upload/projector/tiny"
+    right = write_projector(tmp_path / "mmproj.gguf", "idefics3", width=64).read_bytes()
+    wide = write_projector(tmp_path / "mmproj.gguf", "idefics3", width=80).read_bytes()
+    html = await text_of(await client.get("/models", headers=OWN))
+    assert "Pictures for Tiny" in html
+    html = await text_of(await client.get("/models/tiny/projector", headers=PAGE))
+    assert address in html
+    assert "Remove projector" not in html
+    for data, sentence in (
+        (wide, "belongs to another model"),
+        (right[:5000], "cut short"),
+        (b"text", "not a GGUF file"),
+        (b"", "Only part"),
+    ):
+        answer = await client.put(address, headers=TERMINAL, data=data)
+        assert answer.status_code in (400, 422)
+        assert sentence in await text_of(answer)
+    assert here(app).store.get("tiny").projector is None
+    answer = await client.put(address, headers=TERMINAL, data=right)
+    assert answer.status_code == 204, await text_of(answer)
+    assert here(app).store.get("tiny").sees
+    html = await text_of(await client.get("/models/tiny/projector", headers=PAGE))
+    assert "Remove projector" in html
+    assert (await client.delete(address, headers=PAGE)).status_code == 204
+    assert here(app).store.get("tiny").projector is None
 
 
 async def silence() -> AsyncIterator[bytes]:

@@ -146,6 +146,10 @@ OWNERS: dict[Row, int] = {
     ("POST", "/models/uploads"): 422,  # nothing is chosen
     ("PUT", "/models/upload/<filename>"): REACHED,
     ("GET", "/models/upload/<filename>"): REACHED,
+    ("GET", f"{MODEL}/projector"): 200,
+    ("PUT", "/models/upload/projector/<name>"): 422,
+    ("GET", "/models/upload/projector/<name>"): REACHED,
+    ("DELETE", "/models/upload/projector/<name>"): REACHED,
     ("GET", "/people"): 200,
     ("POST", "/people/invite"): 200,
     ("POST", "/people/invites/<int:invite_id>/withdraw"): 404,

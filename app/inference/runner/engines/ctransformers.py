@@ -34,7 +34,7 @@ import numpy as np
 
 from app.errors import ModelLoadError
 from app.inference.protocol import MAX_CONTEXTS
-from app.inference.runner.engines.engine import Context, EngineError, Logits, Slice, State
+from app.inference.runner.engines.engine import Context, EngineError, GoOn, Logits, Slice, State
 from app.inference.runner.engines.llama_library import LogCallback, NativeLog
 
 ProgressCallback = CFUNCTYPE(None, c_float, c_void_p)
@@ -119,6 +119,9 @@ class CtransformersEngine:
         if not isinstance(context, CtransformersContext) or context.engine is not self:
             raise ValueError("this context is another engine's")
         return context
+
+    def evaluate_aside(self, part: Slice, threads: int, go_on: GoOn | None = None) -> bool:
+        return False
 
     def interrupt(self) -> None:
         """Do nothing: the library cannot, and its steps are short."""

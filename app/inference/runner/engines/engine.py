@@ -5,13 +5,15 @@ An engine knows nothing of text, chats or sampling; above this line nobody knows
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+GoOn = Callable[[], bool]
+"""Tells whether a long computation may go on; it may take its time to answer."""
 Logits = NDArray[np.float32]
 State = NDArray[np.uint8]
 """What a context holds, as bytes that only an engine of the same identity understands."""
@@ -152,6 +154,14 @@ class Engine(Protocol):
         The arrays are the engine's own: the caller may change them, and must have done with them
         before the next step of these contexts. Raises ValueError for ids, positions or counts out
         of range, CacheFull, EngineError when the engine fails.
+        """
+
+    def evaluate_aside(self, part: Slice, threads: int, go_on: GoOn | None = None) -> bool:
+        """Evaluate rows that see each other, while another thread evaluates steps of other
+        contexts; False where they are better a step of their own.
+
+        go_on: is asked between two operations. Raises as `evaluate` does, StepInterrupted when
+        `go_on` said no.
         """
 
     def interrupt(self) -> None:

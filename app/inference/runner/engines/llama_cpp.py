@@ -14,22 +14,20 @@ from typing import Final
 
 import numpy as np
 
+from app.inference.runner.engines.aside import can_evaluate_aside, evaluate_aside
 from app.inference.runner.engines.engine import (
     CacheFull,
     Context,
     EngineError,
+    GoOn,
     Logits,
     Slice,
     SliceRows,
     StepInterrupted,
 )
+from app.inference.runner.engines.llama_batches import BatchItem, ContextSize, RowsItem
 from app.inference.runner.engines.llama_context import Checkpoints, LlamaCppContext
-from app.inference.runner.engines.llama_native import (
-    BatchItem,
-    ContextSize,
-    NativeLlama,
-    RowsItem,
-)
+from app.inference.runner.engines.llama_native import NativeLlama
 from app.inference.runner.engines.placement import LoadedLayers
 from app.models.devices import CPU_ONLY, Placement
 
@@ -126,7 +124,7 @@ class LlamaCppEngine:
 
     def evaluate(self, step: Sequence[Slice], threads: int) -> list[Logits]:
         with self.lock:
-            contexts = self._checked(step)
+            contexts = self.checked(step)
             if step[0].rows is not None:
                 return [self._evaluate_rows(contexts[0], step[0], step[0].rows, threads)]
             pairs = list(zip(contexts, step, strict=True))
@@ -146,7 +144,7 @@ class LlamaCppEngine:
             nothing = self.native.logits(range(0))
             return [nothing if part.embedding else next(waiting) for part in step]
 
-    def _checked(self, step: Sequence[Slice]) -> list[LlamaCppContext]:
+    def checked(self, step: Sequence[Slice]) -> list[LlamaCppContext]:
         """The contexts of a step that is whole and within bounds, else ValueError."""
         found = [self.own(part.context) for part in step]
         if len(set(found)) != len(found):
@@ -202,6 +200,14 @@ class LlamaCppEngine:
         context.chunks.add(start, rows.total, rows.positions)
         context.advance(part.past + count)
         return self.native.logits(range(0))
+
+    def evaluate_aside(self, part: Slice, threads: int, go_on: GoOn | None = None) -> bool:
+        context = self.own(part.context)
+        if part.rows is None or not can_evaluate_aside(self, context, part.rows):
+            return False
+        with self._clearing([context]):
+            evaluate_aside(self, part, part.rows, threads, go_on)
+        return True
 
     def _evaluate_together(
         self, pairs: Sequence[tuple[LlamaCppContext, Slice]], threads: int

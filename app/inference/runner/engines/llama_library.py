@@ -39,6 +39,7 @@ from app.errors import ModelLoadError
 PACKAGE: Final = "xllamacpp"
 ProgressCallback = CFUNCTYPE(c_bool, c_float, c_void_p)
 LogCallback = CFUNCTYPE(None, c_int, c_char_p, c_void_p)
+EvalCallback = CFUNCTYPE(c_bool, c_void_p, c_bool, c_void_p)
 MAX_REASON_CHARS: Final = 300
 # Values of the library's enumerations.
 VOCABULARY_WORD_PIECES: Final = 3

@@ -7,9 +7,10 @@ Nothing here is safe for threads, and little of it checks what it is given: its 
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ctypes import (
     CDLL,
     addressof,
@@ -20,13 +21,11 @@ from ctypes import (
     cast,
     create_string_buffer,
 )
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.errors import ModelLoadError
 from app.inference.runner.engines.engine import (
@@ -35,6 +34,13 @@ from app.inference.runner.engines.engine import (
     Logits,
     State,
     StepInterrupted,
+)
+from app.inference.runner.engines.llama_batches import (
+    BatchArrays,
+    BatchItem,
+    ContextSize,
+    EmbeddingMarks,
+    RowsItem,
 )
 from app.inference.runner.engines.llama_library import (
     FLASH_AUTO,
@@ -48,7 +54,6 @@ from app.inference.runner.engines.llama_library import (
     POOLING_RANK,
     ROPE_WITH_AXES,
     VOCABULARY_WORD_PIECES,
-    Batch,
     ContextParams,
     MetadataOverride,
     ProgressCallback,
@@ -66,98 +71,6 @@ LAST_TOKEN_RERANKERS: Final = ("qwen3", "qwen3vl")
 NO_CELLS: Final = 1
 INTERRUPTED: Final = 2
 """What llama_decode answers when the pool is full, and when it was interrupted."""
-
-
-@dataclass(frozen=True, slots=True)
-class ContextSize:
-    """cells: positions of all sequences together; batch: tokens of one evaluation; outputs: of
-    which logits are given, in all and for one sequence. embeds: batches give embeddings, not
-    logits."""
-
-    cells: int
-    sequences: int
-    batch: int
-    outputs: int
-    outputs_of_one: int
-    embeds: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddingMarks:
-    """Tokens that a model was trained to see before a text, behind it, and between two."""
-
-    before: tuple[int, ...]
-    behind: tuple[int, ...]
-    between: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class BatchItem:
-    """Tokens of one sequence from a position on; `outputs`: of how many of the last the library
-    is to give what it computed."""
-
-    sequence: int
-    position: int
-    tokens: Sequence[int]
-    outputs: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RowsItem:
-    """Rows of a picture of one sequence. positions: shape (axes, rows); is_causal: whether a row
-    sees only those before it."""
-
-    sequence: int
-    positions: NDArray[np.int32]
-    values: Logits
-    is_causal: bool
-
-
-class BatchArrays:
-    """Room for `size` tokens of sequences below `sequences`."""
-
-    def __init__(self, size: int, sequences: int) -> None:
-        self._tokens = np.zeros(size, np.int32)
-        self._positions = np.zeros(size, np.int32)
-        self._counts = np.ones(size, np.int32)  # every token belongs to one sequence
-        self._wanted = np.zeros(size, np.int8)
-        self._names = np.arange(sequences, dtype=np.int32)
-        self._pointers = np.zeros(size, np.uintp)
-
-    def fill(self, items: Iterable[BatchItem]) -> Batch:
-        """The batch of these items; good until the next one is filled."""
-        end = 0
-        for item in items:
-            start, end = end, end + len(item.tokens)
-            self._tokens[start:end] = item.tokens
-            self._positions[start:end] = np.arange(item.position, item.position + end - start)
-            self._pointers[start:end] = self._names.ctypes.data + 4 * item.sequence
-            self._wanted[start:end] = 0
-            self._wanted[end - item.outputs : end] = 1
-        return Batch(
-            n_tokens=end,
-            token=self._tokens.ctypes.data,
-            embd=None,
-            pos=self._positions.ctypes.data,
-            n_seq_id=self._counts.ctypes.data,
-            seq_id=self._pointers.ctypes.data,
-            logits=self._wanted.ctypes.data,
-        )
-
-    def fill_rows(self, item: RowsItem) -> Batch:
-        """The batch of these rows, none of which gives logits; the item must live as long."""
-        end = len(item.values)
-        self._pointers[:end] = self._names.ctypes.data + 4 * item.sequence
-        self._wanted[:end] = 0
-        return Batch(
-            n_tokens=end,
-            token=None,
-            embd=item.values.ctypes.data,
-            pos=item.positions.ctypes.data,
-            n_seq_id=self._counts.ctypes.data,
-            seq_id=self._pointers.ctypes.data,
-            logits=self._wanted.ctypes.data,
-        )
 
 
 class NativeLlama:
@@ -178,6 +91,7 @@ class NativeLlama:
         self._lib = load_library()
         self._lib.llama_backend_init()
         self._handle: int | None = None
+        self._is_twin = False
         self._interruption = bytearray(2)
         self._memory: int | None = None
         self._threads = 0
@@ -240,13 +154,22 @@ class NativeLlama:
 
     # The native context.
 
-    def open(self, size: ContextSize, kv_type: str) -> None:
+    def twin(self) -> NativeLlama:
+        """The same weights, for another native context; it must be closed first."""
+        twin = copy.copy(self)
+        twin._handle = twin._memory = None
+        twin._interruption = bytearray(2)
+        twin._is_twin = True
+        return twin
+
+    def open(self, size: ContextSize, kv_type: str, callback: int | None = None) -> None:
         """Makes the native context, in place of an earlier one; with f16 where the model's heads
-        do not fit `kv_type`. Raises ModelLoadError."""
+        do not fit `kv_type`. callback: of an `OperationGate`. Raises ModelLoadError."""
         self._free_context()
         for name in dict.fromkeys((kv_type, "f16")):
             self._log.clear()
             params = self._params(size, name)
+            params.cb_eval = callback
             with self._log.watched(DEVICE_LINES) as lines:
                 self._handle = self._lib.llama_init_from_model(self._model, params)
             if self._handle:
@@ -255,6 +178,7 @@ class NativeLlama:
         else:
             raise ModelLoadError(f"The engine cannot make a context: {self._log.reason()}")
         self.loaded_layers = LoadedLayers.read([*self._load_lines, *lines], self._placement)
+        self.kv_type = name
         self.identity = f"{library_identity()} {name}"
         self._memory = self._lib.llama_get_memory(self._handle)
         # It asks before each of some hundred operations of a step whether to go on, which must not
@@ -369,11 +293,11 @@ class NativeLlama:
 
     # What sequences hold.
 
-    def cut(self, sequence: int, start: int) -> bool:
-        """Drops the positions from `start` on; whether that could be done."""
+    def cut(self, sequence: int, start: int, end: int = -1) -> bool:
+        """Drops the positions from `start` on, up to `end`; whether that could be done."""
         if not self._memory:
             return True
-        return bool(self._lib.llama_memory_seq_rm(self._memory, sequence, start, -1))
+        return bool(self._lib.llama_memory_seq_rm(self._memory, sequence, start, end))
 
     def share(self, source: int, target: int, end: int) -> None:
         """The positions up to `end` (-1: all) are held by `target`, too."""
@@ -382,6 +306,11 @@ class NativeLlama:
     def length(self, sequence: int) -> int:
         last: int = self._lib.llama_memory_seq_pos_max(self._memory, sequence)
         return last + 1
+
+    def state_size(self, sequence: int) -> int:
+        """Count the bytes of `read_state`."""
+        size: int = self._lib.llama_state_seq_get_size_ext(self._handle, sequence, 0)
+        return size
 
     def read_state(self, sequence: int, *, partial: bool = False) -> State:
         """The library's own bytes for a sequence. Raises EngineError or MemoryError."""
@@ -446,7 +375,7 @@ class NativeLlama:
 
     def close(self) -> None:
         self._free_context()
-        if self._model:
+        if self._model and not self._is_twin:
             self._lib.llama_model_free(self._model)
             self._model = None
 

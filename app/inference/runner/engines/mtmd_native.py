@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from app.inference.runner.engines.engine import EngineError, Logits
+from app.inference.runner.engines.engine import EngineError, GoOn, Logits
 from app.inference.runner.engines.llama_library import LOG
 from app.inference.runner.engines.llama_native import NativeLlama
 from app.inference.runner.engines.mtmd_library import (
@@ -26,6 +26,7 @@ from app.inference.runner.engines.mtmd_library import (
     InputText,
     load_mtmd,
 )
+from app.inference.runner.engines.operations import OperationGate
 
 Axes = NDArray[np.int32]
 """Positions of rows, relative to the first one: shape (4, rows)."""
@@ -80,6 +81,7 @@ class NativeProjector:
         self._lib = load_mtmd()
         if not self._lib.mtmd_get_cap_from_file(bytes(path)).vision:
             raise ProjectorError("The file beside the model shows it no pictures, or is damaged.")
+        self._gate = OperationGate()
         self._handle = self._open(path, model)
         self._threads = _threads_field(self._handle)
         if self._threads is None:  # another layout: one thread, which cannot be changed
@@ -92,6 +94,7 @@ class NativeProjector:
         params = self._lib.mtmd_context_params_default()
         params.use_gpu = params.print_timings = params.warmup = False
         params.n_threads = threads
+        params.cb_eval = self._gate.address
         LOG.clear()
         handle: int | None = self._lib.mtmd_init_from_file(bytes(path), model.handle, params)
         if not handle:
@@ -109,15 +112,27 @@ class NativeProjector:
             raise ProjectorError("The picture's file does not have the size that it should.")
         return NativePicture(self, self._tokenize(width, height, pixels))
 
-    def encode(self, picture: NativePicture, number: int, rows: int, threads: int) -> Logits:
-        """Compute the rows of one chunk of a picture. Raises EngineError."""
+    def encode(
+        self,
+        picture: NativePicture,
+        number: int,
+        rows: int,
+        threads: int,
+        go_on: GoOn | None = None,
+    ) -> Logits:
+        """Compute the rows of one chunk of a picture. go_on: is asked between two operations.
+
+        Raises EngineError, StepInterrupted when `go_on` said no.
+        """
         if self._threads is not None:
             self._threads.value = max(1, threads)
         chunk = self._lib.mtmd_input_chunks_get(picture.chunks, number)
         if self._lib.mtmd_input_chunk_get_n_tokens(chunk) != rows:
             raise EngineError("a picture was cut into other chunks than it should be")
         LOG.clear()
-        if self._lib.mtmd_encode_chunk(self._handle, chunk):
+        with self._gate.asking(go_on):
+            code = self._lib.mtmd_encode_chunk(self._handle, chunk)
+        if code:
             raise EngineError(f"the engine failed to encode a picture: {LOG.reason()}")
         found = self._lib.mtmd_get_output_embd(self._handle)
         data = string_at(found, rows * self.width * 4)

@@ -20,9 +20,15 @@ import numpy as np
 
 from app.inference.kv_files import chat_key
 from app.inference.protocol import MAX_CONTEXTS, Tier
-from app.inference.runner.engines.engine import CacheFull, Engine, EngineError, Logits
+from app.inference.runner.engines.engine import CacheFull, Engine, EngineError, GoOn, Logits
 from app.inference.runner.kv.disk import DiskSnapshots
-from app.inference.runner.kv.live import ContextSlots, LiveContext, LiveSlice, evaluate
+from app.inference.runner.kv.live import (
+    ContextSlots,
+    LiveContext,
+    LiveSlice,
+    evaluate,
+    evaluate_aside,
+)
 from app.inference.runner.kv.matching import (
     CacheEntry,
     CacheRequester,
@@ -135,6 +141,10 @@ class KvCache:
         """Evaluate a step of contexts that are in use; idle ones make room for it. The caller holds
         a permit. Raises as `live.evaluate` does."""
         return self._making_room(lambda: evaluate(self.engine, step, threads))
+
+    def evaluate_aside(self, part: LiveSlice, threads: int, go_on: GoOn) -> bool:
+        """Evaluate rows of a picture beside the steps; False where they must be one."""
+        return self._making_room(lambda: evaluate_aside(self.engine, part, threads, go_on))
 
     def limit_idle(self) -> None:
         """Move the idle context that was not used for longest to RAM, where they hold too much.

@@ -15,6 +15,7 @@ from app.inference.runner.engines.engine import (
     Context,
     Engine,
     EngineError,
+    GoOn,
     Logits,
     Slice,
     SliceRows,
@@ -163,6 +164,22 @@ def evaluate(engine: Engine, step: Sequence[LiveSlice], threads: int) -> list[Lo
         for part in step:
             part.live.append(part.tokens)
         return logits
+
+
+def evaluate_aside(engine: Engine, part: LiveSlice, threads: int, go_on: GoOn) -> bool:
+    """Evaluate rows beside other threads' steps, where the engine does that; it raises like
+    `evaluate`."""
+    with part.live.lock:
+        try:
+            if not engine.evaluate_aside(part.as_slice(), threads, go_on):
+                return False
+        except (CacheFull, StepInterrupted):
+            raise
+        except BaseException:
+            part.live.cut(0)
+            raise
+        part.live.append(part.tokens)
+        return True
 
 
 class ContextSlots:

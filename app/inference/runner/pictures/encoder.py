@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from app.errors import PromptRefused
-from app.inference.runner.engines.engine import Logits
+from app.inference.runner.engines.engine import GoOn, Logits
 from app.inference.runner.engines.llama_native import NativeLlama
 from app.inference.runner.engines.mtmd_native import (
     Axes,
@@ -186,15 +186,18 @@ class PictureEncoder:
                 self._encoded.move_to_end(rows.ids)
             return found
 
-    def encode(self, rows: PictureRows, threads: int) -> Logits:
-        """Compute the numbers of a chunk. Raises PromptRefused or EngineError."""
+    def encode(self, rows: PictureRows, threads: int, go_on: GoOn | None = None) -> Logits:
+        """Compute the numbers of a chunk. go_on: is asked between two operations.
+
+        Raises PromptRefused, EngineError, or StepInterrupted when `go_on` said no.
+        """
         if (known := self.find(rows)) is not None:
             return known
         try:
             picture = self._opened(rows.image)
         except ProjectorError as error:
             raise PromptRefused(str(error)) from error
-        found = self._native.encode(picture, rows.chunk, len(rows.ids), threads)
+        found = self._native.encode(picture, rows.chunk, len(rows.ids), threads, go_on)
         self.chunks_encoded += 1
         self._keep(rows, found)
         return found

@@ -16,10 +16,10 @@ import pytest
 from app.errors import ModelLoadError
 from app.inference.runner.engines import llama_library
 from app.inference.runner.engines.engine import CacheFull, EngineError, Slice, StepInterrupted
+from app.inference.runner.engines.llama_batches import BatchItem
 from app.inference.runner.engines.llama_context import LlamaCppContext
 from app.inference.runner.engines.llama_cpp import LlamaCppEngine
 from app.inference.runner.engines.llama_library import Batch
-from app.inference.runner.engines.llama_native import BatchItem
 from tests.inference.numbers import agree, evaluate
 from tests.tiny_architectures import DECODERS, RECURRENT, WINDOWED, write_architecture
 
@@ -417,7 +417,7 @@ from app.errors import ModelLoadError
 from app.inference.runner.engines.engine import EngineError, Slice
 from app.inference.runner.engines.llama_cpp import LlamaCppEngine
 from app.inference.runner.engines.llama_library import Batch
-from app.inference.runner.engines.llama_native import BatchItem
+from app.inference.runner.engines.llama_batches import BatchItem
 try:
     engine = LlamaCppEngine(Path(sys.argv[1]), 64, contexts=2)
     context = engine.new_context()

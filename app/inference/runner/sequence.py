@@ -24,13 +24,14 @@ from app.inference.protocol import (
 )
 from app.inference.runner.calling import AnswerCalls, Calling
 from app.inference.runner.detokenizer import Detokenizer, TextChunk
-from app.inference.runner.engines.engine import EngineError, GoOn, Logits, SliceRows
+from app.inference.runner.engines.engine import GoOn, Logits
 from app.inference.runner.grammar import AnswerGrammar, Grammars
 from app.inference.runner.kv.cache import KvCache
 from app.inference.runner.kv.live import LiveSlice
 from app.inference.runner.kv.snapshot import TokenRuns
-from app.inference.runner.pictures.encoder import PictureEncoder, PictureSpan
+from app.inference.runner.pictures.encoder import PictureEncoder
 from app.inference.runner.pictures.image_ids import without_rows
+from app.inference.runner.pictures.shown import ShownPictures
 from app.inference.runner.relevance import RelevanceHead
 from app.inference.runner.sampling import Sampler, logprobs, top_k_indices
 from app.inference.runner.threads import Kind, ThreadTuner
@@ -129,9 +130,7 @@ class RunningSequence:
         self._started = room.clock()
         self._first_token: float | None = None
         self._embedding: tuple[float, ...] = ()
-        pictures = room.pictures
-        self._spans = [] if pictures is None else pictures.spans(prompt.tokens)
-        self._rows: tuple[PictureSpan, Logits] | None = None
+        self._pictures = ShownPictures(room.pictures, prompt.tokens)
         self._unsent = TextChunk()
         self._pending_logprobs: list[SampledToken] = []
         self._sent = len(self._ids)
@@ -218,9 +217,10 @@ class RunningSequence:
         """Cut at most `size` tokens for the next step to evaluate."""
         past, engine = self.past, self._live.engine
         end = min(past + max(1, size), past + engine.max_slice, len(self._ids))
-        if (span := self._span) is not None:
-            return self._rows_slice(span, end)
-        end = min(end, *(span.start for span in self._spans if span.start > past), len(self._ids))
+        if (span := self._pictures.span(past)) is not None:
+            rows = self._pictures.rows(span, past, end)
+            return LiveSlice(self._live, self._ids[past : past + len(rows.values)], 0, rows=rows)
+        end = self._pictures.text_end(past, end)
         if self._is_telling:
             end = min(end, past + engine.max_outputs)
         if engine.cuttable < engine.context_length:
@@ -233,37 +233,30 @@ class RunningSequence:
     # Pictures in its prompt.
 
     @property
-    def _span(self) -> PictureSpan | None:
-        """The chunk of a picture that comes next."""
-        past = self.past
-        return next((span for span in self._spans if span.start <= past < span.end), None)
-
-    @property
     def reads_picture(self) -> bool:
         """Tell whether rows of a picture come next, which are a step of their own."""
-        return bool(self._spans) and self._span is not None
-
-    @property
-    def needs_encoding(self) -> bool:
-        """Tell whether a picture's rows come next that nobody has computed, or kept."""
-        return (span := self._span if self._spans else None) is not None and not self._has(span)
-
-    @property
-    def awaits_picture(self) -> bool:
-        """Tell whether some picture in its prompt is not read to its end."""
-        return not self.ended and bool(self._spans) and self._spans[-1].end > self.past
-
-    def encode_next(self, threads: int, go_on: GoOn | None = None) -> list[Event]:
-        """Compute the rows that come next. Raises PromptRefused, EngineError, StepInterrupted."""
-        if (span := self._span) is None or self._context.pictures is None:
-            return []
-        self._rows = span, self._context.pictures.encode(span.rows, threads, go_on)
-        return [self.progress()]
+        return self._pictures.span(self.past) is not None
 
     @property
     def reads_whole_picture(self) -> bool:
         """Tell whether rows come next that see each other: one step, however long it takes."""
-        return bool(self._spans) and (span := self._span) is not None and not span.rows.is_causal
+        span = self._pictures.span(self.past)
+        return span is not None and not span.rows.is_causal
+
+    @property
+    def needs_encoding(self) -> bool:
+        """Tell whether a picture's rows come next that nobody has computed, or kept."""
+        return self._pictures.needs_encoding(self.past)
+
+    @property
+    def awaits_picture(self) -> bool:
+        """Tell whether some picture in its prompt is not read to its end."""
+        return not self.ended and self._pictures.is_awaited(self.past)
+
+    def encode_next(self, threads: int, go_on: GoOn | None = None) -> list[Event]:
+        """Compute the rows that come next. Raises PromptRefused, EngineError, StepInterrupted."""
+        self._pictures.encode(self.past, threads, go_on)
+        return [self.progress()]
 
     def read_aside(self, threads: int, go_on: GoOn) -> list[Event] | None:
         """Read the rows that come next beside the steps of others; None where they must be one."""
@@ -271,24 +264,6 @@ class RunningSequence:
         if not self._context.contexts.evaluate_aside(rows, threads, go_on):
             return None
         return self.advance(np.empty((0, 0), np.float32))
-
-    def _has(self, span: PictureSpan) -> bool:
-        if self._rows is not None and self._rows[0] is span:
-            return True
-        known = None if self._context.pictures is None else self._context.pictures.find(span.rows)
-        self._rows = None if known is None else (span, known)
-        return known is not None
-
-    def _rows_slice(self, span: PictureSpan, end: int) -> LiveSlice:
-        if not self._has(span) or self._rows is None:
-            raise EngineError("a picture was not encoded")
-        past, rows = self.past, span.rows
-        end = min(end, span.end) if rows.is_causal else span.end
-        place = past - span.start
-        values = self._rows[1][place : place + end - past]
-        total = len(rows.ids)
-        given = SliceRows(values, place, total, rows.positions, rows.axes, is_causal=rows.is_causal)
-        return LiveSlice(self._live, self._ids[past:end], 0, rows=given)
 
     @property
     def _is_telling(self) -> bool:
@@ -302,7 +277,7 @@ class RunningSequence:
         if self._context.is_stateless or total <= MARK_TOKENS:
             return ()
         last = total - MARK_TOKENS
-        span = next((span for span in self._spans if span.start < last < span.end), None)
+        span = self._pictures.around(last)
         return self._prompt.shared, last if span is None else span.start
 
     def advance(self, logits: Logits) -> list[Event]:

@@ -9,6 +9,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from app.errors import ModelLoadError
 from app.inference.kv_files import model_key
@@ -24,6 +25,7 @@ from app.inference.runner.kv.cache import KvCache, pool_size
 from app.inference.runner.kv.disk import DiskSnapshots
 from app.inference.runner.kv.snapshot import SnapshotKey
 from app.inference.runner.pictures.encoder import BlindEncoder, PictureEncoder
+from app.inference.runner.pictures.trial import ensure_usable
 from app.inference.runner.prompt import PromptBuilder
 from app.inference.runner.relevance import RelevanceHead
 from app.inference.runner.scheduler import Scheduler
@@ -136,7 +138,7 @@ def _build_search_runtime(
     """Build the runner of a model that makes numbers of texts. It keeps nothing of what it read."""
     context_length = max(1, min(options.context, model.context_length))
     engine = LlamaCppEngine(
-        next(iter(model.original_paths), model.weights_path),
+        _weights(model),
         context_length,
         ThrottledCallback(lambda done: emit(LoadProgress(round(done, 3)))),
         contexts=MAX_CONCURRENT_TEXTS,
@@ -173,10 +175,16 @@ def _open_pictures(
     if native is None or model.projector is None or path is None or not model.projector.sees:
         return None
     try:
+        ensure_usable(_weights(model), path, model.projector)
         return PictureEncoder.open(path, model.projector, native.native)
     except ProjectorError as error:
         log.warning("%s sees no pictures: %s", model.title, error)
         return BlindEncoder(str(error))
+
+
+def _weights(model: Model) -> Path:
+    """The file that llama.cpp loads."""
+    return next(iter(model.original_paths), model.weights_path)
 
 
 def _relevance(
@@ -210,7 +218,7 @@ def _open_engine(
         return CtransformersEngine(ensure_adapted(model), context_length, progress)
     is_recurrent = model.kv is not None and model.kv.is_recurrent
     return LlamaCppEngine(
-        next(iter(model.original_paths), model.weights_path),
+        _weights(model),
         context_length,
         progress,
         contexts=slots + RECURRENT_SPARE if is_recurrent else max(slots, SHARED_CONTEXTS),

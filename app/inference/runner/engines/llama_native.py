@@ -76,7 +76,8 @@ INTERRUPTED: Final = 2
 class NativeLlama:
     """A loaded GGUF file. Raises ModelLoadError with the library's own reason.
 
-    numbers: in place of what the file says; placement: layers on other devices than the CPU.
+    numbers: in place of what the file says; placement: layers on other devices than the CPU;
+    vocab_only: without its weights, so it evaluates nothing.
     """
 
     def __init__(
@@ -85,6 +86,8 @@ class NativeLlama:
         progress: Callable[[float], None],
         numbers: Mapping[str, int] = MappingProxyType({}),
         placement: Placement = CPU_ONLY,
+        *,
+        vocab_only: bool = False,
     ) -> None:
         self._log = LOG
         self._log.clear()
@@ -92,6 +95,7 @@ class NativeLlama:
         self._lib.llama_backend_init()
         self._handle: int | None = None
         self._is_twin = False
+        self._vocab_only = vocab_only
         self._interruption = bytearray(2)
         self._memory: int | None = None
         self._threads = 0
@@ -128,6 +132,7 @@ class NativeLlama:
         params.kv_overrides = cast(overrides, c_void_p) if numbers else None
         notify = ProgressCallback(on_progress)  # must live as long as the load
         params.progress_callback = cast(notify, c_void_p)
+        params.vocab_only = self._vocab_only
         with self._log.watched(DEVICE_LINES) as lines:
             model: int | None = self._lib.llama_model_load_from_file(bytes(weights), params)
         self._placement, self._load_lines = placement, lines

@@ -98,7 +98,8 @@ class NativeProjector:
         LOG.clear()
         handle: int | None = self._lib.mtmd_init_from_file(bytes(path), model.handle, params)
         if not handle:
-            raise ProjectorError(f"The model's projector cannot be used: {LOG.reason()}")
+            reason = LOG.reason().replace(str(path), path.name)
+            raise ProjectorError(f"The model's projector cannot be used: {reason}")
         return handle
 
     def layout(self, width: int, height: int) -> list[Chunk]:

@@ -147,7 +147,7 @@ OWNERS: dict[Row, int] = {
     ("PUT", "/models/upload/<filename>"): REACHED,
     ("GET", "/models/upload/<filename>"): REACHED,
     ("GET", f"{MODEL}/projector"): 200,
-    ("PUT", "/models/upload/projector/<name>"): 422,
+    ("PUT", "/models/upload/projector/<name>"): 502,  # nothing arrived
     ("GET", "/models/upload/projector/<name>"): REACHED,
     ("DELETE", "/models/upload/projector/<name>"): REACHED,
     ("GET", "/people"): 200,

@@ -1,4 +1,4 @@
-"""What the native calls of llama.cpp take and give: sizes, marks, and batches of tokens or rows."""
+"""Values that the native calls of llama.cpp take and give: sizes, marks, and batches of tokens or rows."""
 
 from __future__ import annotations
 

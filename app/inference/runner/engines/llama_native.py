@@ -160,7 +160,7 @@ class NativeLlama:
     # The native context.
 
     def twin(self) -> NativeLlama:
-        """The same weights, for another native context; it must be closed first."""
+        """Share the weights with another native context, which must be closed first."""
         twin = copy.copy(self)
         twin._handle = twin._memory = None
         twin._interruption = bytearray(2)

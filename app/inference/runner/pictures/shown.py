@@ -30,7 +30,7 @@ class ShownPictures:
         return next((span for span in self._spans if span.start < place < span.end), None)
 
     def text_end(self, past: int, end: int) -> int:
-        """Where the text ends that comes next: at `end`, or before the next picture."""
+        """Find the end of the text that comes next: `end`, or the next picture."""
         return min(end, *(span.start for span in self._spans if span.start > past), end)
 
     def is_awaited(self, past: int) -> bool:

@@ -1,4 +1,4 @@
-"""Values that the native calls of llama.cpp take and give: sizes, marks, and batches of tokens or rows."""
+"""Values that native calls of llama.cpp take and give: sizes, marks, batches of tokens or rows."""
 
 from __future__ import annotations
 

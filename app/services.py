@@ -46,6 +46,7 @@ from app.models.found import FoundModels
 from app.models.install.pulls import PullManager
 from app.models.store import ModelStore
 from app.tools.builtin import BuiltinTools
+from app.tools.mcp.admin import McpAdmin
 from app.tools.mcp.servers import McpServers
 from app.tools.mcp.source import McpSource
 from app.tools.toolbox import Toolbox
@@ -96,6 +97,7 @@ class Services:
         self.held_pictures = HeldPictures()
         self.search = ChatSearch(db)
         self.mcp_servers = McpServers(settings, db)
+        self.mcp_admin = McpAdmin(self.mcp_servers, db)
         self.toolbox = Toolbox(
             BuiltinTools(settings, self.reader),
             SearchTools(self.search),

@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "models": ("app.cli.models:add_parser", "list, download, import and remove models"),
     "user": ("app.cli.accounts:add_user_parser", "manage user accounts"),
     "key": ("app.cli.accounts:add_key_parser", "create, list and revoke API keys"),
+    "mcp": ("app.cli.mcp:add_parser", "add, list, test and remove tool servers (MCP)"),
     "transcribe": ("app.cli.transcribe:add_parser", "write down what is said in a recording"),
     "backup": ("app.cli.backup:add_backup_parser", "back up chats, files and settings"),
     "restore": ("app.cli.backup:add_restore_parser", "restore a backup into an empty folder"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sqlite3
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -36,6 +37,11 @@ class McpServer:
     error: str
     last_words: str = field(repr=False)
     checked_at: float | None
+
+    @property
+    def target(self) -> str:
+        """The command line, or the address."""
+        return self.url or shlex.join((self.command, *self.arguments))
 
 
 def _server(row: sqlite3.Row) -> McpServer:

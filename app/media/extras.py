@@ -44,6 +44,7 @@ class Extra:
 EXTRAS: Final = {
     "voice": Extra("voice", "Voice to text", ("ctranslate2", "soundfile")),
     "ocr": Extra("ocr", "Text in pictures", ("rapidocr", "onnxruntime")),
+    "mcp": Extra("mcp", "Tool servers", ("mcp",)),
 }
 
 

@@ -23,6 +23,7 @@ PAGES = (
     "/trash",
     "/exchange",
     "/status",
+    "/tools",
 )
 TOO_WIDE = "document.documentElement.scrollWidth > innerWidth"
 

@@ -22,6 +22,7 @@ PAGES = (
     "/exchange",
     "/keys",
     "/status",
+    "/tools",
     "/people",
 )
 

@@ -18,6 +18,7 @@ import aiosqlite
 import msgspec
 
 from app.audit import audit
+from app.background import BackgroundTasks
 from app.config import Settings
 from app.db import mcp_servers
 from app.db.connection import Database
@@ -39,6 +40,7 @@ IDLE_SECONDS: Final = 300.0
 """After which a connection that nobody uses is ended: each takes some 70 MB."""
 CHECK_SECONDS: Final = 15.0
 LIST_SECONDS: Final = 60.0
+CLOSE_SECONDS: Final = 1.0
 MAX_CALLS_PER_SERVER: Final = 8
 MAX_CALLS_PER_USER: Final = 4
 FOLDER_PREFIX: Final = "wick-tools-"
@@ -79,6 +81,8 @@ class McpServers:
         self._folders = ExitStack()
         self._folder: Path | None = None
         self._is_closed = False
+        self._tasks = BackgroundTasks()
+        self._tests: dict[int, asyncio.Task[McpServer]] = {}
 
     @property
     def is_set_up(self) -> bool:
@@ -174,18 +178,29 @@ class McpServers:
         Raises ToolServerNotFound or ToolsNotSetUp.
         """
         server = await self.get(server_id)
-        self._ensure_set_up()
+        self.ensure_set_up()
         await self._disconnect(server_id)
         with contextlib.suppress(ToolServerFailed):  # it is kept
             await self._connected(server)
         return await self.get(server_id)
+
+    def start_test(self, server_id: int) -> None:
+        """Test a server in a task of its own; a second one joins it."""
+        if not self.is_testing(server_id):
+            work = self.test(server_id)
+            self._tests[server_id] = self._tasks.spawn(work, f"test of tool server {server_id}")
+
+    def is_testing(self, server_id: int) -> bool:
+        """Tell whether a server is being tested by `start_test`."""
+        task = self._tests.get(server_id)
+        return task is not None and not task.done()
 
     async def request(self, server: McpServer, user_id: int, command: Command) -> McpResult:
         """Carry out a command for a user who may use this server, within WICK_MCP_TIMEOUT.
 
         Raises ToolServerFailed or ToolsNotSetUp.
         """
-        self._ensure_set_up()
+        self.ensure_set_up()
         with self._counted(user_id):
             connection = self._connections.setdefault(server.id, _Connection())
             async with connection.turns:
@@ -222,7 +237,7 @@ class McpServers:
                 connection.process = await self._connect(server)
             except ToolServerFailed as error:
                 sentence, words = str(error), error.last_words
-                log.warning("The tool server %s cannot be used: %s", server.name, sentence)
+                log.info("The tool server %s cannot be used: %s", server.name, sentence)
                 await self._db.write(
                     lambda c: mcp_servers.set_error(c, server.id, sentence, words, time.time())
                 )
@@ -270,7 +285,8 @@ class McpServers:
             if not self._calls[user_id]:
                 del self._calls[user_id]
 
-    def _ensure_set_up(self) -> None:
+    def ensure_set_up(self) -> None:
+        """Raises ToolsNotSetUp."""
         if not self.is_set_up:
             raise ToolsNotSetUp(
                 "MCP is not set up here. The owner can set it up on the page Tools, "
@@ -295,6 +311,9 @@ class McpServers:
     async def close(self) -> None:
         """End all connections; calls that run fail."""
         self._is_closed = True
+        for task in self._tests.values():
+            task.cancel()
+        await self._tasks.drain(CLOSE_SECONDS)
         await asyncio.gather(*map(self._disconnect, list(self._connections)))
         await asyncio.to_thread(self._folders.close)
 

@@ -94,6 +94,7 @@ PAGES: Final = (
     Entry("Export and import", "/exchange", words="backup chatgpt open webui json markdown"),
     Entry("API keys", "/keys", words="programs tokens"),
     Entry("API documentation", "/docs", words="openai ollama programs"),
+    Entry("Tools", "/tools", words="mcp servers", owners_only=True),
     Entry("Status", "/status", words="server memory queue", owners_only=True),
     Entry("Users", "/people", words="accounts invite members", owners_only=True),
     Entry("Account", "/you", words="password sessions log out", accounts_only=True),

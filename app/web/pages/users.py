@@ -1,4 +1,5 @@
-"""The owners' page of users and invites, and the same actions for `wick user` and `wick key`."""
+"""The owners' page of users and invites, and the actions of `wick user`, `wick key`
+and `wick mcp`."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from app.accounts.users import Users
 from app.db.users import Role
 from app.errors import NotAllowed
 from app.net import is_loopback
+from app.tools.mcp.admin import MCP_OPERATIONS
 from app.web.addresses import public_url
 from app.web.context import server_context
 from app.web.render.dates import day_of, time_ago
@@ -37,17 +39,20 @@ UNKNOWN: Final = "This Wick does not know this command: is it another version?"
 @admin_blueprint.post("/terminal/<verb>")
 @local_cli_only
 async def call(verb: str) -> Response:
-    """Run one of OPERATIONS: its arguments by name as JSON, what it returns as JSON."""
+    """Run an operation of an admin: its arguments by name as JSON, what it returns as JSON."""
     context = server_context()
-    admin = AccountAdmin(
+    accounts = AccountAdmin(
         context.users,
         context.api_keys,
         context.account_deletion.stop,
         context.account_deletion.complete,
     )
-    if verb not in OPERATIONS:
+    if verb in OPERATIONS:
+        method = getattr(accounts, OPERATIONS[verb])
+    elif verb in MCP_OPERATIONS:
+        method = getattr(context.mcp_admin, MCP_OPERATIONS[verb])
+    else:
         abort(404, UNKNOWN)
-    method = getattr(admin, OPERATIONS[verb])
     try:
         given = inspect.signature(method).bind(**msgspec.json.decode(await request.get_data()))
     except (msgspec.DecodeError, UnicodeDecodeError, TypeError, RecursionError):

@@ -150,6 +150,16 @@ OWNERS: dict[Row, int] = {
     ("PUT", "/models/upload/projector/<name>"): 502,  # nothing arrived
     ("GET", "/models/upload/projector/<name>"): REACHED,
     ("DELETE", "/models/upload/projector/<name>"): REACHED,
+    ("GET", "/tools"): 200,
+    ("POST", "/tools"): 422,  # nothing was filled in
+    ("GET", "/tools/setup"): 200,
+    ("POST", "/tools/setup"): 303,
+    ("GET", "/tools/<int:server_id>"): 404,
+    ("POST", "/tools/<int:server_id>/access"): 422,  # for nobody
+    (
+        "POST",
+        "/tools/<int:server_id>/<any('test', 'switch-on', 'switch-off', 'remove'):verb>",
+    ): 404,
     ("GET", "/people"): 200,
     ("POST", "/people/invite"): 200,
     ("POST", "/people/invites/<int:invite_id>/withdraw"): 404,
@@ -493,6 +503,8 @@ def address(row: Row, chat: tuple[str, int, int], other: int) -> str:
         "<int:user_id>": str(other),
         "<int:session_id>": "1",
         "<int:invite_id>": "999999",
+        "<int:server_id>": "999999",
+        "<any('test', 'switch-on', 'switch-off', 'remove'):verb>": "test",
         "<int:key_id>": "999999",
         "<path:name>": "spare",
         "<token>": "guessed",

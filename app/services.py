@@ -93,7 +93,7 @@ class Services:
         self.media.listeners.append(self.hub.models_changed)
         self.decoder = PictureDecoder(self.media.threads)
         self.tokenization = Tokenization()
-        self.reader = DocumentReader(self.media.threads.hold)
+        self.reader = DocumentReader(self.media, self.media.threads.hold)
         self.held_pictures = HeldPictures()
         self.search = ChatSearch(db)
         self.mcp_servers = McpServers(settings, db)

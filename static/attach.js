@@ -8,6 +8,7 @@ const announcer = document.getElementById("announcer");
 const headers = {
   Accept: "text/plain", ...JSON.parse(document.body.getAttribute("hx-headers:inherited") ?? "{}"),
 };
+const FOLLOWED = 700; // milliseconds between two looks at which page is read
 const LONG = 5000; // characters of a text that becomes a file when it is pasted
 const { source, largest, largestPicture } = chips.dataset;
 let isPlain = false; // by Ctrl+Shift+V a long text is pasted as text
@@ -22,7 +23,7 @@ async function attach(file) {
   const take = /^(audio|video)\//.test(file.type) ? hear : send;
   const removed = new AbortController();
   remove.addEventListener("click", () => removed.abort()); // the server need not go on
-  const made = await take(file, removed.signal).catch((error) => error.message); // its chip, or why there is none
+  const made = await take(file, removed.signal, chip).catch((error) => error.message); // its chip, or why there is none
   if (!chip.isConnected) return;
   if (made.text) {
     chip.remove();
@@ -32,17 +33,23 @@ async function attach(file) {
     announcer.textContent = `${file.name} attached`;
   } else {
     chip.dataset.status = "failed";
-    chip.querySelector(".about").textContent = announcer.textContent = made;
+    announcer.textContent = made;
+    chip.querySelector(".about").textContent = made.startsWith(file.name) ? made.slice(file.name.length) : made;
     changed();
   }
 }
-async function send(file) {
+async function send(file, signal, chip) {
   const limit = file.type.startsWith("image/") ? largestPicture : largest;
   if (file.size > limit) throw new Error(`Too large: the limit is ${limit >> 20} MB.`);
-  const address = `${source}?${about()}&name=${encodeURIComponent(file.name)}`;
+  const key = Math.random().toString(36).slice(2);
+  const address = `${source}?${about()}&reading=${key}&name=${encodeURIComponent(file.name)}`;
   const body = await file.arrayBuffer().catch(() => { throw new Error("Folders can't be attached."); });
-  const answer = await fetch(address, { method: "POST", body, headers })
-    .catch(() => { throw new Error("Can't reach Wick. Try again."); });
+  const timer = setInterval(async () => {
+    const page = await fetch(`${source}/readings/${key}`, { headers }).then((one) => one.text(), () => "");
+    if (page && chip.dataset.status === "reading") chip.querySelector(".about").textContent = page;
+  }, FOLLOWED);
+  const answer = await fetch(address, { method: "POST", body, headers, signal })
+    .catch(() => { throw new Error("Can't reach Wick. Try again."); }).finally(() => clearInterval(timer));
   const text = await answer.text();
   if (!answer.ok) throw new Error(text);
   return document.createRange().createContextualFragment(text);
@@ -77,8 +84,12 @@ const about = () => new URLSearchParams({ model: model(), chat: form.dataset.add
 function weigh() {
   const total = texts().reduce((sum, { dataset }) => sum + Number(dataset.tokens), 0);
   const over = texts().find(({ dataset }) => total > dataset.limit);
-  const text = over?.dataset.warning ?? "";
-  if (warning.textContent !== text) warning.textContent = announcer.textContent = text;
+  const share = Math.round((100 * total) / texts()[0]?.dataset.limit);
+  const cost = share > 4 ? `These files fill ${share} % of what the model reads at once.` : "";
+  const text = over ? over.dataset.warning : cost;
+  warning.toggleAttribute("data-fits", !over);
+  if (over && warning.textContent !== text) announcer.textContent = text;
+  warning.textContent = text;
   recount();
 }
 async function recount() {

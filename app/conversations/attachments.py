@@ -24,8 +24,9 @@ from app.conversations.settings import sanitize_text
 from app.db import attachments
 from app.db.attachments import Attachment, NewAttachment
 from app.db.connection import Database
+from app.documents.document import Document, Notify
 from app.documents.kinds import is_document
-from app.documents.reader import MAX_DOCUMENT_BYTES, Document, DocumentReader
+from app.documents.reader import MAX_DOCUMENT_BYTES, DocumentReader
 from app.errors import AttachmentNotFound, AttachmentRefused, InvalidMessage
 from app.inference.context_window import answer_reserve
 from app.media.picture_files import THUMBNAIL_TYPE
@@ -47,7 +48,7 @@ _CONTROL: Final = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _LANGUAGE: Final = re.compile(r"[A-Za-z0-9+#_-]{1,20}")
 MAX_ALT_CHARS: Final = 1000
 MAX_PICTURE_TEXT_CHARS: Final = 50_000
-MAX_NOTE_CHARS: Final = 200
+MAX_NOTE_CHARS: Final = 400
 
 
 class Attachments:
@@ -68,15 +69,21 @@ class Attachments:
         self._passages = passages
         self._counting = asyncio.Lock()
 
-    async def add(self, user_id: int, name: str, data: bytes) -> Attachment:
-        """Save a file for a message that is being written. Raises AttachmentRefused."""
+    async def add(
+        self, user_id: int, name: str, data: bytes, notify: Notify = lambda _: None
+    ) -> Attachment:
+        """Save a file for a message that is being written; `notify` hears of its pages.
+
+        Raises AttachmentRefused.
+        """
         found: list[Picture] = []
         if is_picture(name, data):
             found = [await self._decoder.decode(file_name(name, "picture"), data)]
             file = picture_attachment(file_name(name, "picture"), found[0])
         elif is_document(name, data):
             name = file_name(name, "document")
-            file = document_attachment(name, await self._reader.read(name, data), data)
+            document = await self._reader.read(name, data, notify, user_id)
+            file = document_attachment(name, document, data)
         else:
             file = await asyncio.to_thread(read_file, name, data)
         now = time.time()

@@ -21,6 +21,13 @@ class PageRead(msgspec.Struct, tag="page", frozen=True):
     count: int
 
 
+class PagePicture(msgspec.Struct, tag="picture", frozen=True):
+    """A page was drawn. size: bytes of the picture that follows."""
+
+    number: int
+    size: int
+
+
 class DocumentRead(msgspec.Struct, tag="document", frozen=True):
     """All was read. kind: what the file is; size: bytes of the text that follows; pages: 0 when it
     has none, or nobody knows; textless: numbers of those pages that have pictures but no text."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import replace
+from typing import Final, Protocol
 
 import msgspec
 
-from app.config import confined_environment
-from app.documents.kinds import MEDIA_TYPES, OLD_KINDS, UNITS, Kind, ending_of, kind_of
-from app.documents.pages import list_numbers
+from app.documents.child_process import ChildProcess
+from app.documents.document import Document, Notify, textless_note
+from app.documents.kinds import MEDIA_TYPES, OLD_KINDS, Kind, ending_of, kind_of
 from app.documents.protocol import (
     MAX_PAGES,
     MAX_TEXT_CHARS,
@@ -23,43 +24,46 @@ from app.documents.protocol import (
     Reason,
     Unreadable,
 )
-from app.errors import AttachmentRefused
+from app.documents.scans import fill_scans
+from app.errors import AttachmentRefused, MediaError, RequestError
 
 log = logging.getLogger(__name__)
 COMMAND: Final = (sys.executable, "-m", "app.documents.child.main")
 MAX_DOCUMENT_BYTES: Final = 50 << 20
 WALL_SECONDS: Final = 180.0
 MAX_RESULT_BYTES: Final = MAX_TEXT_CHARS * 4 + (1 << 20)
-MAX_LINE_BYTES: Final = 64 << 10
 READ_AT_ONCE: Final = 2
 """Processes: each takes up to 1.5 GB, for a moment."""
 
 Hold = Callable[[], contextlib.AbstractAsyncContextManager[None]]
-Notify = Callable[[PageRead], None]
+NOT_SET_UP: Final = "Reading the text in pictures isn't set up here."
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """Text of a document, with a mark before each page. pages: how many, 0 when nobody knows; note:
-    what is missing in the text."""
+class Recognizer(Protocol):
+    """What reads the text in pictures."""
 
-    text: str
-    media_type: str
-    pages: int
-    textless: tuple[int, ...] = ()
-    note: str = ""
+    @property
+    def can_recognize(self) -> bool: ...
+
+    async def recognize(self, picture: bytes, user_id: int) -> str: ...
 
 
 class DocumentReader:
     """Reads documents, a few at a time, each in a process of its own. hold: keeps a thread free
     for each process."""
 
-    def __init__(self, hold: Hold = contextlib.nullcontext) -> None:
+    def __init__(
+        self, recognizer: Recognizer | None = None, hold: Hold = contextlib.nullcontext
+    ) -> None:
+        """recognizer: reads pages that are pictures."""
         self._hold = hold
         self._turn = asyncio.Semaphore(READ_AT_ONCE)
+        self._recognizer = recognizer
 
-    async def read(self, name: str, data: bytes, notify: Notify = lambda _: None) -> Document:
-        """Read a document; `notify` hears of its pages.
+    async def read(
+        self, name: str, data: bytes, notify: Notify = lambda _: None, user_id: int = 0
+    ) -> Document:
+        """Read a document of this user; `notify` hears of its pages.
 
         Raises AttachmentRefused, a sentence that calls it by `name`.
         """
@@ -73,53 +77,41 @@ class DocumentReader:
             raise AttachmentRefused(explain(name, header.reason))
         note = textless_note(header.textless, header.pages, header.kind)
         media_type = MEDIA_TYPES[header.kind]
-        return Document(text, media_type, header.pages, header.textless, note)
+        document = Document(text, media_type, header.pages, header.textless, note)
+        is_scan = header.kind == "pdf" and header.textless
+        return await self._scanned(document, data, notify, user_id) if is_scan else document
+
+    async def _scanned(
+        self, document: Document, data: bytes, notify: Notify, user_id: int
+    ) -> Document:
+        """Recognize the pages without text, where that is set up."""
+        recognizer = self._recognizer
+        if recognizer is None or not recognizer.can_recognize:
+            return replace(document, note=f"{document.note} {NOT_SET_UP}")
+        try:
+            recognize = functools.partial(recognizer.recognize, user_id=user_id)
+            return await fill_scans(document, data, recognize, notify)
+        except (MediaError, RequestError) as error:
+            return replace(document, note=f"{document.note} {error}")
 
 
 async def _run(
     kind: Kind | None, data: bytes, notify: Notify
 ) -> tuple[DocumentRead | Unreadable, str]:
-    process = await asyncio.create_subprocess_exec(
-        *(*COMMAND, kind or "any"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env=confined_environment(),
-        limit=MAX_LINE_BYTES,
-    )
-    assert process.stdin is not None  # noqa: S101 - asked for pipes
-    assert process.stdout is not None  # noqa: S101
-    feeding = asyncio.create_task(_feed(process.stdin, data))
     try:
-        async with asyncio.timeout(WALL_SECONDS):
-            return await _result(process.stdout, notify)
+        async with ChildProcess.started((*COMMAND, kind or "any"), data) as child:
+            async with asyncio.timeout(WALL_SECONDS):
+                return await _result(child, notify)
     except TimeoutError:
         return Unreadable("memory"), ""
-    finally:
-        feeding.cancel()
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        while await process.stdout.read(1 << 20):  # what it still held in its pipe
-            pass
-        await process.wait()
-        await asyncio.gather(feeding, return_exceptions=True)
 
 
-async def _feed(stdin: asyncio.StreamWriter, data: bytes) -> None:
-    with contextlib.suppress(ConnectionError):  # it is dead, which the end of its result says too
-        stdin.write(data)
-        await stdin.drain()
-    stdin.close()
-
-
-async def _result(
-    stdout: asyncio.StreamReader, notify: Notify
-) -> tuple[DocumentRead | Unreadable, str]:
+async def _result(child: ChildProcess, notify: Notify) -> tuple[DocumentRead | Unreadable, str]:
     """Follow what the process says, which is not trusted."""
     for _ in range(MAX_PAGES + 1):
         try:
             line = msgspec.json.decode(
-                await stdout.readline(), type=PageRead | DocumentRead | Unreadable
+                await child.readline(), type=PageRead | DocumentRead | Unreadable
             )
         except (msgspec.DecodeError, ValueError):  # it died, or was broken into
             break
@@ -128,17 +120,15 @@ async def _result(
         elif isinstance(line, Unreadable):
             return line, ""
         else:
-            return await _text(stdout, line)
+            return await _text(child, line)
     log.warning("The process that read a document ended without a result.")
     return Unreadable("memory"), ""
 
 
-async def _text(
-    stdout: asyncio.StreamReader, header: DocumentRead
-) -> tuple[DocumentRead | Unreadable, str]:
+async def _text(child: ChildProcess, header: DocumentRead) -> tuple[DocumentRead | Unreadable, str]:
     is_sound = 0 <= header.size <= MAX_RESULT_BYTES and 0 <= header.pages <= MAX_PAGES * 10
     try:
-        data = await stdout.readexactly(header.size if is_sound else 0)
+        data = await child.read(header.size if is_sound else 0)
         text = data.decode()
     except (asyncio.IncompleteReadError, UnicodeDecodeError):
         is_sound = False
@@ -163,15 +153,3 @@ def explain(name: str, reason: Reason) -> str:
         "empty": f"{name} has no text.",
         "memory": f"{name} can't be read: it takes too much time or memory.",
     }[reason]
-
-
-def textless_note(numbers: tuple[int, ...], pages: int, kind: Kind) -> str:
-    """Say which pages are pictures."""
-    if not numbers:
-        return ""
-    unit = UNITS.get(kind, "Page")
-    if len(numbers) == pages:
-        return f"No {unit.lower()} has text: they are pictures."
-    if len(numbers) == 1:
-        return f"{unit} {numbers[0]:,} has no text: it is a picture."
-    return f"{unit}s {list_numbers(numbers)} have no text: they are pictures."

@@ -24,6 +24,7 @@ from app.db.connection import Database
 from app.media.piper import Piper
 from app.metrics.snapshot import SnapshotCollector
 from app.services import Job, Services
+from app.web.readings import Readings
 from app.web.render import markdown
 from app.web.render.fragments import Fragments
 from app.web.render.model_names import ModelNames
@@ -59,6 +60,7 @@ class ServerContext(Services):
         self.piper = Piper(settings, self.media.threads)
         self.snapshot = SnapshotCollector(settings, self.backups.newest)
         self.meters.registry.register(self.snapshot)
+        self.readings = Readings()
         self.secret = secrets.token_urlsafe(32)
 
     @contextlib.asynccontextmanager

@@ -6,11 +6,13 @@ import io
 import zipfile
 from pathlib import Path
 
+import pypdfium2
 import pytest
 
+from app.documents.document import Document
 from app.documents.pages import split_pages
 from app.documents.protocol import PageRead
-from app.documents.reader import MAX_DOCUMENT_BYTES, Document, DocumentReader
+from app.documents.reader import MAX_DOCUMENT_BYTES, DocumentReader
 from app.errors import AttachmentRefused
 
 FILES = Path(__file__).parent / "files"
@@ -129,3 +131,57 @@ async def test_what_cannot_be_read_is_told_by_its_name(name: str, data: bytes, w
 async def test_a_locked_document_says_so() -> None:
     with pytest.raises(AttachmentRefused, match="locked with a password"):
         await read("locked.pdf")
+
+
+class Recognizer:
+    """Stands in for the media child. can_recognize: whether it is set up."""
+
+    def __init__(self, *, can_recognize: bool = True) -> None:
+        self.can_recognize = can_recognize
+        self.pictures: list[bytes] = []
+
+    async def recognize(self, picture: bytes, user_id: int) -> str:
+        self.pictures.append(picture)
+        return f" words of user {user_id}\n"
+
+
+def scanned() -> bytes:
+    """A PDF of three pages, of which the second alone has text."""
+    made = pypdfium2.PdfDocument.new()
+    source = pypdfium2.PdfDocument((FILES / "report.pdf").read_bytes())
+    picture = source[0].render(scale=1).to_pil().convert("RGB")
+    jpeg = io.BytesIO()
+    picture.save(jpeg, "JPEG")
+    for number in range(3):
+        if number == 1:
+            made.import_pages(source, [1])
+            continue
+        page = made.new_page(300, 400)
+        image = pypdfium2.PdfImage.new(made)
+        image.load_jpeg(io.BytesIO(jpeg.getvalue()), inline=True)
+        image.set_matrix(pypdfium2.PdfMatrix().scale(300, 400))
+        page.insert_obj(image)
+        page.gen_content()
+    file = io.BytesIO()
+    made.save(file)
+    return file.getvalue()
+
+
+async def test_pages_that_are_pictures_are_told_by_their_numbers() -> None:
+    found = await read("scan.pdf", scanned())
+    assert found.textless == (1, 3)
+    assert found.note.startswith("Pages 1 and 3 have no text: they are pictures.")
+    assert "isn't set up here" in found.note
+    assert "199 steps" in dict(split_pages(found.text))[2]
+
+
+async def test_pages_that_are_pictures_are_recognized_where_that_is_set_up() -> None:
+    recognizer, seen = Recognizer(), list[PageRead]()
+    found = await DocumentReader(recognizer).read("scan.pdf", scanned(), seen.append, 7)
+    assert found.note == "The text of pages 1 and 3 was recognized in pictures."
+    assert [page for page in split_pages(found.text) if page[0] != 2] == [
+        (1, "words of user 7"),
+        (3, "words of user 7"),
+    ]
+    assert seen[-2:] == [PageRead(1, 3), PageRead(3, 3)]
+    assert all(picture.startswith(b"\xff\xd8\xff") for picture in recognizer.pictures)

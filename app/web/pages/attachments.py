@@ -41,7 +41,9 @@ async def take_file(*, temporary: bool = False) -> Attachment:
     if (request.content_length or 0) > max(limit, MAX_PICTURE_BYTES):
         raise AttachmentRefused(f"{name} is too large: the limit is {limit >> 20} MB.")
     data: bytes = await request.get_data(as_text=False)  # type: ignore[assignment]
-    return await where.add(current_user(), name, data)
+    user_id, key = current_user(), request.args.get("reading", "")
+    with context.readings.follow(user_id, key) as notify:
+        return await where.add(user_id, name, data, notify)
 
 
 @blueprint.post("")
@@ -54,6 +56,14 @@ async def add() -> str:
 async def add_temporary() -> str:
     """Answer with the chip of a file for a temporary chat."""
     return await _chips([await take_file(temporary=True)])
+
+
+@blueprint.get("/readings/<key>")
+@blueprint.get("/temporary/readings/<key>")
+async def reading(key: str) -> Response:
+    """Say at which page the file is that is being sent with this key as `?reading=`."""
+    line = server_context().readings.line(current_user(), key)
+    return Response(line, content_type="text/plain; charset=utf-8")
 
 
 @blueprint.get("")

@@ -33,6 +33,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "folder_id": {"type": "integer", "minimum": 0, "maximum": 2**53},
     "response_id": {"type": "string", "pattern": "^resp_[0-9a-f]{32}$"},
     "file_id": {"type": "integer", "minimum": 0, "maximum": 2**53},
+    "number": {"type": "integer", "minimum": 0, "maximum": 1000},
     "name": {"type": "string", "minLength": 1},
 }
 _EVENT: dict[str, Any] = {

@@ -18,6 +18,7 @@ from app.api.chats.library import (
     PromptObject,
 )
 from app.api.chats.schemas import (
+    CallDecision,
     ChatChange,
     ChatList,
     ChatObject,
@@ -30,6 +31,8 @@ from app.api.chats.schemas import (
     NewMessage,
     RegenerateRequest,
     SubmittedAnswer,
+    ToolChoice,
+    ToolList,
 )
 from app.api.llama_server import (
     DetokenizeRequest,
@@ -253,6 +256,21 @@ ENDPOINTS: Final = (
         *("post", f"{_MESSAGE}/continue", "Chats", "Continue an answer that was cut"),
         status=202,
         response=SubmittedAnswer,
+    ),
+    Endpoint(
+        *("post", f"{_MESSAGE}/calls/{{number}}", "Chats", "Allow or deny a call of a tool"),
+        request=CallDecision,
+        response=MessageObject,
+        notes="An answer with the status `calling` waits for it, as long as it takes.",
+    ),
+    Endpoint(
+        *("get", f"{_CHAT}/tools", "Chats", "List the tools for a chat, and which are on"),
+        response=ToolList,
+    ),
+    Endpoint(
+        *("put", f"{_CHAT}/tools", "Chats", "Choose the tools that are on in a chat"),
+        request=ToolChoice,
+        response=ToolList,
     ),
     Endpoint(
         *("post", f"{_MESSAGE}/branch", "Chats", "Branch into a new chat, up to a message"),

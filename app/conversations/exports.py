@@ -12,10 +12,13 @@ import time
 import unicodedata
 import zipfile
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from app.conversations.attachments import with_files
 from app.conversations.settings import parse_generation_settings, parse_stored, sanitize_text
+from app.conversations.tool_calls import call_list, parse_calls
 from app.db import attachments, branches, folders, preferences
 from app.db import chats as db_chats
 from app.db.attachments import Attachment
@@ -26,6 +29,8 @@ from app.db.messages import FILE_COLUMNS, Message
 from app.media.picture_files import PictureFiles
 
 FORMAT, VERSION = "wick-chats", 1
+_OWN: Final = frozenset({"settings", "calls"})
+"""Columns that are JSON and become part of the file's own."""
 
 
 def file_name(title: str, ending: str) -> str:
@@ -60,12 +65,19 @@ def _folder_record(folder: Folder) -> dict[str, Any]:
 def _message_record(
     message: Message, texts: Mapping[int, str], data: Mapping[int, bytes]
 ) -> dict[str, Any]:
-    values = {name: getattr(message, name) for name in FILE_COLUMNS if name != "settings"}
+    values = {name: getattr(message, name) for name in FILE_COLUMNS if name not in _OWN}
     kept = {name: value for name, value in values.items() if value is not None}
     # An earlier version kept whatever an import had brought.
     is_sound = parse_generation_settings(message.settings) is not None
     settings = {"settings": json.loads(message.settings or "")} if is_sound else {}
-    return {"parent": message.parent_id, **kept, **settings, **_files(message, texts, data)}
+    more = {**_calls(message), **_files(message, texts, data)}
+    return {"parent": message.parent_id, **kept, **settings, **more}
+
+
+def _calls(message: Message) -> dict[str, Any]:
+    """The tools that an answer has called, if it has any."""
+    calls = [msgspec.to_builtins(call) for call in parse_calls(message.calls)]
+    return {"calls": calls} if calls else {}
 
 
 def _files(message: Message, texts: Mapping[int, str], data: Mapping[int, bytes]) -> dict[str, Any]:
@@ -108,6 +120,8 @@ class Exports:
             for message in page:
                 who = "You" if message.role == "user" else (message.model or "Model")
                 text = with_files(message.text.strip("\n"), message.attachments, texts)
+                if calls := parse_calls(message.calls):
+                    text = f"{call_list(calls)}\n\n{text}".rstrip()
                 text = text or "_(no text)_"
                 yield f"\n## {who}\n\n{text}\n".encode()
 

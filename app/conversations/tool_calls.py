@@ -199,6 +199,15 @@ def call_turns(text: str, thought: str, calls: Sequence[CallRecord]) -> list[Tur
     return turns
 
 
+def call_list(calls: Sequence[CallRecord]) -> str:
+    """Describe calls in Markdown, one a line: their tools, and what these were given."""
+    lines = []
+    for call in calls:
+        arguments = " ".join(call.arguments.split()).replace("`", "'")[:200]
+        lines.append(f"- Tool {call.title or call.name}: `{arguments}` ({call.status})")
+    return "\n".join(lines)
+
+
 def _result_text(call: CallRecord) -> str:
     match call.status:
         case "denied":

@@ -123,7 +123,7 @@ class Message:
     thought: str | None = _text_result()
     thought_seconds: float | None = _seconds_result()
     sources: str | None = _result(str, in_api=False, maximum=MAX_SOURCES_CHARS)
-    calls: str | None = _column(in_api=False, in_files=False, is_result=True, default=None)
+    calls: str | None = _column(in_api=False, is_result=True, default=None)
     attachments: tuple[Attachment, ...] = field(default=(), metadata={"column": None})
 
     @property

@@ -13,10 +13,12 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import httpx
+import msgspec
 from httpx_sse import ServerSentEvent, SSEError, aconnect_sse
 
 from app.conversations.answer_state import AnswerRef, LiveAnswer
 from app.conversations.settings import ChatSettings
+from app.conversations.tool_calls import CallRecord
 from app.errors import ChatNotFound, ConfigError, ModelNotFound, NotLoggedIn, PeerError, WickError
 from app.net import is_loopback
 from app.terminal.files import LocalFile, SentFile
@@ -414,6 +416,13 @@ def _to_event(event: ServerSentEvent, ref: AnswerRef, progress: _Progress) -> li
     return [TextDelta(delta)] if delta else []
 
 
+def _calls(values: Any) -> tuple[CallRecord, ...]:
+    try:
+        return msgspec.convert(values or [], tuple[CallRecord, ...])
+    except msgspec.MsgspecError:  # of a newer server
+        return ()
+
+
 def _status_text(data: dict[str, Any], ref: AnswerRef) -> str:
     stream = LiveAnswer(
         ref.answer_id,
@@ -430,5 +439,6 @@ def _status_text(data: dict[str, Any], ref: AnswerRef) -> str:
         reading=data.get("reading", ""),
         warning=data["trouble"],
         is_thinking=data.get("thinking", False),
+        calls=_calls(data.get("calls")),
     )
     return describe_wait(stream)

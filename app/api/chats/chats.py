@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections.abc import Sequence
 from typing import Final, Literal, cast
 
 import msgspec
@@ -19,6 +20,9 @@ from app.api.chats.schemas import (
     ChatList,
     ChatObject,
     NewChat,
+    ToolChoice,
+    ToolList,
+    ToolObject,
     chat_object,
     settings_object,
 )
@@ -32,6 +36,7 @@ from app.errors import ApiError
 from app.inference.kv_files import MEMORY_ONLY, is_memory_only
 from app.models.catalogue import kind_of
 from app.models.model import Model, ModelKind
+from app.tools.tool import ToolContext
 from app.web.addresses import row_id
 from app.web.bodies import spooled
 from app.web.context import ServerContext, server_context, services_of
@@ -87,6 +92,8 @@ async def create() -> Response:
         chosen = ChatSettings(**{**settings_of(persona).overrides, **chosen.overrides})
     if chosen.overrides and before is None:
         await services_of(chat_id).chats.choose_settings(user_id, chat_id, chosen)
+    if body.tools and before is None:
+        await _switch_on(chat_id, body.tools)
     made = await messages.submit_prompt(
         *(chat_id, body.text, model, body.client_id, body.attachments, body.persona),
         folder=None if folder is None else folder.id,
@@ -164,6 +171,51 @@ async def stop(chat_id: str) -> Response:
     await get_chat_or_404(chat_id)
     await services_of(chat_id).answers.stop(current_user(), chat_id)
     return Response(status=204)
+
+
+@blueprint.get("/<chat_id>/tools")
+async def list_tools(chat_id: str) -> Response:
+    """List the tools that there are for a chat, and which are on."""
+    await get_chat_or_404(chat_id)
+    return http.json_response(await _tools(chat_id))
+
+
+@blueprint.put("/<chat_id>/tools")
+async def choose_tools(chat_id: str) -> Response:
+    """Switch tools on, and all others off."""
+    await get_chat_or_404(chat_id)
+    body = await http.parse_body(ToolChoice)
+    await _switch_on(chat_id, body.on)
+    server_context().hub.chat_changed(current_user(), chat_id)
+    return http.json_response(await _tools(chat_id))
+
+
+async def _switch_on(chat_id: str, names: Sequence[str]) -> None:
+    """Raises ApiError for a tool that is not there."""
+    offered = await server_context().toolbox.tools(ToolContext(current_user(), chat_id))
+    for name in names:
+        if name not in offered:
+            raise ApiError(f"There is no tool “{name[:80]}”.", param="tools")
+    tools = services_of(chat_id).answers.tools
+    await tools.chosen.choose(current_user(), chat_id, names, offered)
+
+
+async def _tools(chat_id: str) -> ToolList:
+    offered = await server_context().toolbox.tools(ToolContext(current_user(), chat_id))
+    chosen = await services_of(chat_id).answers.tools.chosen.chosen(current_user(), chat_id)
+    return ToolList(
+        [
+            ToolObject(
+                name=name,
+                title=tool.title,
+                description=tool.spec.description,
+                source=tool.source,
+                on=name in chosen,
+                permission=chosen.get(name, "ask"),
+            )
+            for name, tool in offered.items()
+        ]
+    )
 
 
 async def get_settings(chat: Chat) -> ChatObject:

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from app.api.chats.schemas import message_object
+from app.api.chats.schemas import call_objects, message_object
 from app.api.http import COMMENT, KEEP_ALIVE_SECONDS
 from app.conversations.answer_state import LiveAnswer, MessageRef
 from app.conversations.hub import Subscription
@@ -151,6 +151,7 @@ def _status(stream: LiveAnswer) -> bytes:
             "reading": stream.reading,
             "dropped": stream.dropped,
             "trouble": stream.warning,
+            "calls": [msgspec.to_builtins(call) for call in call_objects(stream.calls)],
         }
     )
 

@@ -10,6 +10,7 @@ from quart import Blueprint, Response, request
 from app.api import http
 from app.api.chats import events as chats_events
 from app.api.chats.schemas import (
+    CallDecision,
     EditedMessage,
     MessageList,
     MessageObject,
@@ -120,6 +121,16 @@ async def branch_off(chat_id: str, message_id: int) -> Response:
     chat = await get_chat_or_404(copy)
     running = server_context().hub.running_chats(current_user())
     return http.json_response(chat_object(chat, running), status=201)
+
+
+@branch_blueprint.post("/calls/<int:number>")
+async def decide(chat_id: str, message_id: int, number: int) -> Response:
+    """Allow or deny a call of a tool that waits for that."""
+    body = await http.parse_body(CallDecision)
+    ref = await _message_ref(chat_id, message_id)
+    services = services_of(chat_id)
+    await services.answers.tools.decide(ref.user_id, message_id, number, body.decision)
+    return http.json_response(message_schema(await services.branches.get(ref)))
 
 
 # `/api/v1/chats/ID/messages`: the messages of a chat, and its running answer.

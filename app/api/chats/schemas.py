@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_type_hints
 
 import msgspec
@@ -11,7 +11,9 @@ from msgspec import UNSET, Meta, UnsetType
 from app.api.parameters import SettingsParameters
 from app.conversations.answer_state import LiveAnswer
 from app.conversations.attachments import MAX_ALT_CHARS, MAX_FILES, MAX_PICTURE_TEXT_CHARS
+from app.conversations.chat_tools import MAX_TOOLS
 from app.conversations.settings import ChatSettings
+from app.conversations.tool_calls import CallRecord, CallStatus, Decision, parse_calls
 from app.db.attachments import Attachment
 from app.db.chats import Chat
 from app.db.messages import COLUMNS, Message
@@ -93,6 +95,52 @@ class FileChange(msgspec.Struct, kw_only=True):
     gives_text: bool | None = None
 
 
+class CallObject(msgspec.Struct, kw_only=True):
+    """A call of a tool in an answer. number: in its answer, from 0; title: of the tool; arguments:
+    a JSON object as text; result: what it gave, or what went wrong; seconds: that it ran;
+    text_place: characters of the answer that stand before it."""
+
+    number: int
+    id: str
+    name: str
+    title: str
+    arguments: str
+    status: CallStatus
+    result: str
+    seconds: float | None
+    text_place: int
+
+
+class CallDecision(msgspec.Struct, kw_only=True):
+    """Decision on a call: allow it once, always in this chat, or deny it."""
+
+    decision: Decision
+
+
+class ToolObject(msgspec.Struct, kw_only=True):
+    """A tool that may be switched on in a chat. source: who offers it; on: models may call it here;
+    permission: whether each call asks."""
+
+    name: str
+    title: str
+    description: str
+    source: str
+    on: bool
+    permission: Literal["ask", "allow"]
+    object: Literal["tool"] = "tool"
+
+
+class ToolList(msgspec.Struct):
+    data: list[ToolObject]
+    object: Literal["list"] = "list"
+
+
+class ToolChoice(msgspec.Struct, kw_only=True):
+    """Tools to be on in a chat, by their names; all others are off."""
+
+    on: Annotated[list[str], Meta(max_length=MAX_TOOLS)]
+
+
 class ChatList(msgspec.Struct):
     """next: what to give as `after` for the next page, null where there is none."""
 
@@ -115,13 +163,14 @@ def _message_struct() -> type[msgspec.Struct]:
         ("place", int | None, None),
         ("seconds", float | None, None),
         ("attachments", list[FileObject], msgspec.field(default_factory=list)),
+        ("calls", list[CallObject], msgspec.field(default_factory=list)),
         ("object", Literal["message"], "message"),
     ]
     about = (
         "A turn of a chat. place, seconds: in the queue while it waits there; error: why it failed;"
         " dropped: how many of the oldest turns the model did not see; documents: what it was given"
         " of the chat's documents, whole where given is pages; thought: what it reasoned"
-        " before its answer, for `thought_seconds`."
+        " before its answer, for `thought_seconds`; calls: the tools that it called."
     )
     return msgspec.defstruct(
         "MessageObject",
@@ -152,7 +201,8 @@ class NewChat(msgspec.Struct, kw_only=True):
     """A chat begins with its first message. model: null takes the default one. attachments: ids of
     files that no message has. temporary: it is kept in memory alone, in no list and no search, and
     ends when it is deleted, when the server ends, or an hour after its last request; its files are
-    uploaded as temporary ones. persona: the id of one whose settings and model the chat gets."""
+    uploaded as temporary ones. persona: the id of one whose settings and model the chat gets.
+    tools: names of those that are on in it."""
 
     text: Text
     model: str | None = None
@@ -163,6 +213,7 @@ class NewChat(msgspec.Struct, kw_only=True):
     client_id: ClientId | None = None
     attachments: FileIds = msgspec.field(default_factory=list)
     persona: Annotated[int, Meta(ge=1, le=10**15)] | None = None
+    tools: Annotated[list[str], Meta(max_length=MAX_TOOLS)] = msgspec.field(default_factory=list)
 
 
 class ChatChange(msgspec.Struct, kw_only=True):
@@ -241,8 +292,17 @@ def message_object(message: Message, stream: LiveAnswer | None) -> MessageObject
     """`stream`: its live state, while it has one."""
     values = {name: getattr(message, name) for name in _API_COLUMNS}
     values["documents"] = decode_given(message.documents)
+    values["calls"] = call_objects(parse_calls(message.calls) if stream is None else stream.calls)
     values["attachments"] = [file_object(file) for file in message.attachments]
     return MessageObject(**values | ({} if stream is None else _live_values(stream)))
+
+
+def call_objects(calls: Sequence[CallRecord]) -> list[CallObject]:
+    names = [name for name in CallObject.__struct_fields__ if name != "number"]
+    return [
+        CallObject(number=number, **{name: getattr(call, name) for name in names})
+        for number, call in enumerate(calls)
+    ]
 
 
 _FILE_FIELDS: Final = tuple(name for name in Attachment.__slots__ if name != "digest")

@@ -33,6 +33,7 @@ from app.conversations.imports.chat import (
     time_in,
 )
 from app.conversations.settings import MAX_ABOUT_CHARS, sanitize_text
+from app.conversations.tool_calls import encode_calls, sanitize_calls
 from app.db.messages import COLUMNS, MAX_TEXT_CHARS, MessageColumn
 from app.documents.kinds import MEDIA_TYPES
 from app.documents.protocol import MAX_PAGES
@@ -184,8 +185,10 @@ def _results(item: Json) -> Json:
     found = {
         name: _result(item.get(name), column)
         for name, column in COLUMNS.items()
-        if column.is_result and column.in_files
+        if column.is_result and column.in_files and name != "calls"
     }
+    if calls := encode_calls(sanitize_calls(item.get("calls"))):
+        found["calls"] = calls
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -218,7 +221,7 @@ def _normalize(chat: ImportedConversation) -> ImportedConversation:
         key, above = waiting.pop()
         node = by_key[key]
         chat.omitted += _loses(node)
-        is_said = node.text.strip() or node.error or node.attachments
+        is_said = node.text.strip() or node.error or node.attachments or node.results.get("calls")
         if node.role in {"user", "assistant"} and is_said:
             node.parent, above = above, key
             ordered.append(_bounded(node))

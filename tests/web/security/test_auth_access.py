@@ -206,6 +206,9 @@ CHATS |= {
     ("POST", f"{API_MESSAGE}/edit"): 202,
     ("POST", f"{API_MESSAGE}/continue"): 202,
     ("POST", f"{API_MESSAGE}/branch"): 201,
+    ("POST", f"{API_MESSAGE}/calls/<int:number>"): 404,  # nothing asks
+    ("GET", f"{API_CHAT}/tools"): 200,
+    ("PUT", f"{API_CHAT}/tools"): 200,
     ("GET", f"{API_CHAT}/export.md"): 200,
     ("GET", f"{API_CHAT}/export.json"): 200,
     ("DELETE", API_CHAT): 204,
@@ -345,6 +348,8 @@ BODIES: dict[Row, dict[str, Any]] = {
     ("POST", f"{API_MESSAGE}/edit"): {"text": "hello", "model": "tiny"},
     ("POST", f"{API_MESSAGE}/continue"): {},
     ("POST", f"{API_MESSAGE}/branch"): {},
+    ("POST", f"{API_MESSAGE}/calls/<int:number>"): {"decision": "deny"},
+    ("PUT", f"{API_CHAT}/tools"): {"on": []},
     ("POST", "/api/v1/chats"): {"text": "hello", "model": "tiny"},
     ("POST", "/detokenize"): {"model": "unheard-of", "tokens": [1]},
     ("POST", "/v1/responses"): {"model": "unheard-of", "input": "hello"},

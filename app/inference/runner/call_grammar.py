@@ -7,56 +7,53 @@ their JSON schema, to the letter.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
-from app.models.text.tool_formats import ARGUMENTS, ID, ID_CHARS, NAME, CallPart, ToolFormat
+from app.inference.runner.argument_grammar import ArgumentRules, Split, literal
+from app.models.text.tool_formats import HEADER, ID, NAME, CallPart, ToolFormat
 from app.models.text.tools import ToolSpec
 
 MAX_CALLS: Final = 16
 """Calls of one answer."""
-STYLE: Final = {
-    "whitespace_flexible": False,
-    "item_separator": ", ",
-    "key_separator": ": ",
-    "lenient": True,
-}
-"""How arguments are written: as templates do. What the library cannot follow is passed over, since
-schemas come from anywhere."""
 _COMPOSED: Final = frozenset(
     ("$ref", "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "patternProperties")
 )
-Split = Callable[[str], Sequence[int | str]]
-"""Splits text at the names of special tokens, which become their ids."""
 
 
 def build_call_grammar(
-    known: ToolFormat, tools: Sequence[ToolSpec], marker: str, split: Split, *, parallel: bool
+    known: ToolFormat,
+    tools: Sequence[ToolSpec],
+    marker: str,
+    split: Split,
+    *,
+    parallel: bool,
+    patterns: bool = True,
 ) -> str:
-    """Build the grammar of all that follows `marker`, in the library's notation."""
+    """Build the grammar of all that follows `marker`, in the library's notation.
+
+    patterns: follow the patterns of texts, of which the library does not know all.
+    """
     several = parallel and known.parallel
+    arguments = ArgumentRules(known, split, patterns=patterns)
+    numbers = range(len(tools))
+    more = f" more{{0,{MAX_CALLS - 1}}}" if several else ""
     rules = [
-        f"start: first{_literal(known.end, split, ' ')}",
-        f"first: {' | '.join(f'first_{number}' for number in range(len(tools)))}",
+        f"start: first{more} {literal(known.end, split)}",
+        f"first: {' | '.join(f'first_{number}' for number in numbers)}",
     ]
     if several:
-        rules[0] = f"start: first more{{0,{MAX_CALLS - 1}}}{_literal(known.end, split, ' ')}"
-        rules.append(
-            f"more: {_literal(known.between, split)}"
-            f" ({' | '.join(f'next_{number}' for number in range(len(tools)))})"
-        )
+        following = " | ".join(f"next_{number}" for number in numbers)
+        rules.append(f"more: {literal(known.between, split)} ({following})")
     for number, tool in enumerate(tools):
-        rules.append(f"first_{number}: {_parts(known.after(marker), tool, number, split)}")
+        given = arguments.add(arguments_schema(tool.parameters))
+        rules.append(f"first_{number}: {_parts(known, known.after(marker), tool, given, split)}")
         if several:
-            rules.append(f"next_{number}: {_parts(known.call, tool, number, split)}")
+            rules.append(f"next_{number}: {_parts(known, known.call, tool, given, split)}")
     if known.has_ids:
-        rules.append(f"ID: /[A-Za-z0-9]{{{ID_CHARS}}}/")
-    schemas = [
-        {"name": f"arguments_{number}", "json_schema": arguments_schema(tool.parameters)}
-        for number, tool in enumerate(tools)
-    ]
-    grammars = [{"name": "calls", "lark_grammar": "\n".join(rules)}, *schemas]
-    return json.dumps({"grammars": grammars})
+        rules.append(f"ID: /{known.id_pattern}/")
+    calls = {"name": "calls", "lark_grammar": "\n".join([*rules, *arguments.rules])}
+    return json.dumps({"grammars": [calls, *arguments.schemas]})
 
 
 def arguments_schema(parameters: str) -> dict[str, Any]:
@@ -72,7 +69,7 @@ def arguments_schema(parameters: str) -> dict[str, Any]:
     if not _COMPOSED & schema.keys():
         schema = {"type": "object", **schema}
     closed: dict[str, Any] = _closed(schema)
-    return {**closed, "x-guidance": STYLE}
+    return closed
 
 
 def _closed(schema: Any) -> Any:
@@ -90,21 +87,20 @@ def _closed(schema: Any) -> Any:
     return made
 
 
-def _parts(parts: Sequence[CallPart], tool: ToolSpec, number: int, split: Split) -> str:
+def _parts(
+    known: ToolFormat, parts: Sequence[CallPart], tool: ToolSpec, arguments: str, split: Split
+) -> str:
     made = []
     for part in parts:
         if isinstance(part, str):
-            made.append(_literal(part, split))
+            made.append(literal(part, split))
         elif part is NAME:
-            made.append(_literal(tool.name, split))
+            made.append(literal(tool.name, split))
         elif part is ID:
             made.append("ID")
-        elif part is ARGUMENTS:
-            made.append(f"@arguments_{number}")
-    return " ".join(filter(None, made))
-
-
-def _literal(text: str, split: Split, before: str = "") -> str:
-    """Write text in the grammar's notation."""
-    parts = [f"<[{part}]>" if isinstance(part, int) else json.dumps(part) for part in split(text)]
-    return before + " ".join(parts) if parts else ""
+        elif part is HEADER:
+            headers = [literal(header, split) or '""' for header in known.headers]
+            made.append(f"({' | '.join(headers)})")
+        else:
+            made.append(arguments)
+    return " ".join(filter(None, made)) or '""'

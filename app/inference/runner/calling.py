@@ -46,7 +46,7 @@ class AnswerCalls:
     parser: CallParser = field(init=False)
 
     def __post_init__(self) -> None:
-        self.parser = CallParser(self.calling.format)
+        self.parser = CallParser(self.calling.format, self.request.tools)
         self._behind(self.calling.format.marker)
 
     @classmethod

@@ -7,6 +7,7 @@ schema or a grammar become sentences.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from collections import OrderedDict
@@ -38,6 +39,7 @@ LONG_SCHEMA = 4096
 """Characters from which on a schema takes noticeable time."""
 KEPT_CALL_GRAMMARS: Final = 8
 """Of the tools that came last; chats and agents send the same ones again and again."""
+_TOOLS: Final = "the schemas of these tools"
 _MAX_REASON_CHARS: Final = 200  # characters of a reason that is given in the library's words
 _ENDLESS: Final = "it refers to itself without an end"
 _SENTENCES: Final = (
@@ -155,18 +157,22 @@ class Grammars:
     ) -> AnswerGrammar:
         split = self._vocabulary.split_special_tokens
 
-        def compiled(some: Sequence[ToolSpec], what: str) -> AnswerGrammar:
+        def compiled(some: Sequence[ToolSpec], what: str, *, patterns: bool) -> AnswerGrammar:
             try:
-                rules = build_call_grammar(known, some, marker, split, parallel=parallel)
-            except ValueError as error:
+                rules = build_call_grammar(
+                    known, some, marker, split, parallel=parallel, patterns=patterns
+                )
+            except (ValueError, RecursionError) as error:
                 raise SchemaRefused(_refusal_reason(what, str(error))) from error
             return self._matched(what, rules)
 
         try:
-            return compiled(tools, "the schemas of these tools")
+            return compiled(tools, _TOOLS, patterns=True)
         except SchemaRefused:
+            with contextlib.suppress(SchemaRefused):
+                return compiled(tools, _TOOLS, patterns=False)
             for tool in tools:  # to say which one it is
-                compiled([tool], f"the schema of the tool “{tool.name}”")
+                compiled([tool], f"the schema of the tool “{tool.name}”", patterns=False)
             raise
 
     def _matched(self, what: str, grammar: str) -> AnswerGrammar:
@@ -233,6 +239,8 @@ class _LlgTokenizer:
         self.eos_token_id = min(vocabulary.end_ids, default=0)
         self.special_token_ids = sorted(vocabulary.special_ids)
         self.tokens = [vocabulary.token_bytes(index) for index in range(vocabulary.vocab_size)]
+        for index in vocabulary.special_ids:  # named as the library does, each apart from the rest
+            self.tokens[index] = f"[{index}]".encode()
 
     def __call__(self, text: str | bytes) -> Sequence[int]:
         return self._encode(text if isinstance(text, str) else text.decode("utf-8", "replace"))

@@ -5,24 +5,43 @@ from __future__ import annotations
 import hashlib
 import secrets
 import string
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from app.models.text.argument_values import (
+    QUOTE,
+    find_end,
+    open_cdata,
+    parse_schema,
+    properties_of,
+    read_gemma_fields,
+    read_python_fields,
+    read_value,
+)
 from app.models.text.tool_formats import (
     ARGUMENTS,
+    HEADER,
     ID,
     ID_CHARS,
+    KEY,
+    KIND,
     NAME,
+    VALUE,
     CallPart,
+    Slot,
     ToolFormat,
+    dump,
     is_short_id,
 )
-from app.models.text.tools import ToolCallDelta
+from app.models.text.tools import ToolCallDelta, ToolSpec
 
 Part = str | ToolCallDelta
 _LETTERS = string.ascii_letters + string.digits
 _Steps = Generator[Part | None, None, None]
 """Parts as they come; None where more text is needed."""
+_Read = str | tuple[str, str] | None
+"""More of the arguments, or the name and the id of a call; None where more text is needed."""
 
 
 def make_call_id() -> str:
@@ -51,14 +70,18 @@ class CallParser:
     """Splits streamed text into text and calls. Whatever the pieces are, the parts joined are the
     same.
 
-    gate: asked at a marker, with the marker and the text that has come behind it, whether a call
-    begins there; all text before it has been given out by then.
+    tools: those that are offered, whose schemas tell texts from numbers. gate: asked at a marker,
+    with the marker and the text that has come behind it, whether a call begins there; all text
+    before it has been given out by then.
     """
 
     format: ToolFormat
+    tools: Sequence[ToolSpec] = ()
     gate: Callable[[str, str], bool] = lambda _marker, _rest: True
     calls: int = 0
     """Calls that are complete."""
+    is_repeating: bool = False
+    """True when a call came again as it was, which is given out once."""
     is_calling: bool = False
     """True inside a call, or behind one that another may follow."""
     _text: str = ""
@@ -66,6 +89,7 @@ class CallParser:
     """All text since a marker, as long as it may turn out to be no call."""
     _is_last: bool = False
     _skips_space: bool = False
+    _known: set[tuple[str, str]] = field(default_factory=set)
     _steps: _Steps | None = field(default=None, init=False)
 
     def feed(self, text: str) -> Iterator[Part]:
@@ -159,36 +183,93 @@ class CallParser:
 
     def _goes_on(self) -> Generator[None, None, bool]:
         """Read what stands between two calls, or behind the last one."""
-        between, end = self.format.between, self.format.end
+        between, end, head = self.format.between, self.format.end, self.format.call[0]
+        assert isinstance(head, str)  # noqa: S101 - every call begins with text
+        more = between + head
         while True:
             text = self._text
-            if between and text.startswith(between):
+            if more and text.startswith(more):
                 self._text = text[len(between) :]
                 return True
-            if text.startswith(end) and not (between.startswith(text) and not self._is_last):
-                self._text = text[len(end) :]
-                return False
-            if self._is_last or not (between.startswith(text) or end.startswith(text)):
-                return False
-            yield None
+            may_grow = more.startswith(text) or (end.startswith(text) and text != end)
+            if not self._is_last and may_grow:
+                yield None
+                continue
+            self._text = text.removeprefix(end)
+            return False
 
     def _call(self, parts: tuple[CallPart, ...]) -> _Steps:
-        """Read one call."""
-        call_id, name, is_first = "", "", True
+        """Read one call. One of a tool that was called already is held back until its end, since
+        models may say the same call again."""
+        name, call_id, is_held, fragments = "", "", False, list[str]()
+        for part in self._read(parts):
+            if part is None:
+                yield None
+            elif isinstance(part, tuple):
+                name, call_id = part
+                is_held = any(name == other for other, _ in self._known)
+                self._unread = None
+                if not is_held:
+                    yield ToolCallDelta(self.calls, call_id, name)
+            else:
+                fragments.append(part)
+                if not is_held:
+                    yield ToolCallDelta(self.calls, arguments=part)
+        call = (name, "".join(fragments))
+        if call in self._known:
+            self.is_repeating = True
+            return
+        if is_held:
+            yield ToolCallDelta(self.calls, call_id, *call)
+        self._known.add(call)
+        self.calls += 1
+
+    def _read(self, parts: tuple[CallPart, ...]) -> Generator[_Read, None, None]:
+        """Read the parts of a call: gives out its name with its id, then its arguments."""
+        call_id, name = "", ""
         for place, part in enumerate(parts):
             if isinstance(part, str):
-                yield from self._literal(part, is_first=is_first)
-            elif part is NAME:
-                name = yield from self._until(_literal_after(parts, place))
-            elif part is ID:
-                call_id = yield from self._until(_literal_after(parts, place))
+                yield from self._literal(part, is_first=place == 0)
             elif part is ARGUMENTS:
-                call_id = call_id or make_call_id()
-                self._unread = None
-                yield ToolCallDelta(self.calls, call_id, name)
+                begun = name, call_id if is_short_id(call_id) else make_call_id()
+                yield from self._arguments(begun, self._ends(parts, place))
+            elif part is NAME:
+                name = (yield from self._until(self._ends(parts, place))).strip()
+            elif part is ID:
+                call_id = yield from self._until(self._ends(parts, place))
+            else:
+                yield from self._until(self._ends(parts, place))
+
+    def _ends(self, parts: tuple[CallPart, ...], place: int) -> tuple[str, ...]:
+        """List the texts that may follow a slot."""
+        following = parts[place + 1 : place + 3]
+        if not following:
+            return ()
+        if following[0] is HEADER:
+            return (" ", "<")
+        first = self.format.parameter[0] if following[0] is ARGUMENTS else following[0]
+        rest = following[1] if following[0] is ARGUMENTS else ""
+        return tuple(text for text in (first, rest) if isinstance(text, str) and text)
+
+    def _arguments(
+        self, begun: tuple[str, str], ends: tuple[str, ...]
+    ) -> Generator[_Read, None, None]:
+        match self.format.arguments:
+            case "json":
+                yield begun
                 yield from self._json()
-            is_first = False
-        self.calls += 1
+            case "tags":
+                yield begun
+                yield from self._tags(begun[0], ends[0])
+            case "gemma":
+                arguments = yield from self._bracketed((QUOTE,), "{[", "}]", read_gemma_fields)
+                yield begun
+                yield arguments
+            case "python":
+                quotes = ('"', "'")
+                arguments = yield from self._bracketed(quotes, "([{", ")]}", read_python_fields)
+                yield begun
+                yield arguments
 
     def _literal(self, text: str, *, is_first: bool) -> Generator[None, None, None]:
         """Read this text; of the first one of a call the space in front of it may differ."""
@@ -204,29 +285,92 @@ class CallParser:
                 raise _NoCallError
             yield None
 
-    def _until(self, end: str) -> Generator[None, None, str]:
-        """Read up to a text, which stays."""
+    def _until(self, ends: tuple[str, ...]) -> Generator[None, None, str]:
+        """Read up to the first of these texts, which stays."""
         while True:
-            if (place := self._text.find(end)) >= 0:
-                found, self._text = self._text[:place], self._text[place:]
+            places = [place for end in ends if (place := self._text.find(end)) >= 0]
+            if places:
+                found, self._text = self._text[: min(places)], self._text[min(places) :]
                 return found
             if self._is_last:
                 raise _NoCallError
             yield None
 
-    def _json(self) -> _Steps:
+    def _json(self) -> Generator[str | None, None, None]:
         """Read an object of JSON, given out as it comes."""
         scanner = _ObjectScanner()
         while True:
             size = scanner.feed(self._text)
             given, self._text = self._text[:size], self._text[size:]
             if given:
-                yield ToolCallDelta(self.calls, arguments=given)
+                yield given
             if scanner.is_over:
                 return
             if self._is_last:
                 raise _NoCallError
             yield None
+
+    def _bracketed(
+        self,
+        quotes: tuple[str, ...],
+        opening: str,
+        closing: str,
+        read: Callable[[str], dict[str, Any]],
+    ) -> Generator[None, None, str]:
+        """Read arguments up to the bracket that ends them, which stays."""
+        seen = 0
+        while True:
+            if closing[-1] in self._text[seen:] or closing[0] in self._text[seen:]:
+                end = find_end(self._text, 0, quotes, opening, closing)
+                if end >= 0:
+                    inner, self._text = self._text[:end], self._text[end:]
+                    try:
+                        return dump(read(inner))
+                    except ValueError:
+                        raise _NoCallError from None
+            seen = len(self._text)
+            if self._is_last:
+                raise _NoCallError
+            yield None
+
+    def _tags(self, name: str, end: str) -> Generator[str | None, None, None]:
+        """Read parameters between tags, each of which is given out when it is whole."""
+        tool = next((tool for tool in self.tools if tool.name == name), None)
+        root = parse_schema("" if tool is None else tool.parameters)
+        schemas, between = properties_of(root, root), "{"
+        while (yield from self._has_parameter(end)):
+            key, kind, text = yield from self._parameter()
+            if self.format.has_cdata:
+                text = open_cdata(text)
+            value = text if kind == "true" else read_value(text, schemas.get(key, {}), root)
+            yield f"{between}{dump(key)}: {dump(value)}"
+            between = ", "
+        yield "{}" if between == "{" else "}"
+
+    def _has_parameter(self, end: str) -> Generator[None, None, bool]:
+        begin = self.format.parameter[0]
+        assert isinstance(begin, str)  # noqa: S101 - every parameter begins with text
+        while True:
+            self._text = self._text.lstrip()
+            if self._text.startswith((begin, end)):
+                return self._text.startswith(begin)
+            is_begun = begin.startswith(self._text) or end.startswith(self._text)
+            if self._is_last or not is_begun:
+                raise _NoCallError
+            yield None
+
+    def _parameter(self) -> Generator[None, None, tuple[str, str, str]]:
+        """Read one parameter: its key, its kind where it has one, and its value."""
+        read: dict[Slot, str] = {KEY: "", KIND: "", VALUE: ""}
+        parts = self.format.parameter
+        for place, part in enumerate(parts):
+            if isinstance(part, str):
+                yield from self._literal(part, is_first=False)
+            else:
+                following = parts[place + 1]
+                assert isinstance(following, str)  # noqa: S101 - text stands between two slots
+                read[part] = yield from self._until((following,))
+        return read[KEY], read[KIND], read[VALUE]
 
 
 @dataclass(slots=True)
@@ -261,9 +405,3 @@ class _ObjectScanner:
             self._is_escaped = True
         elif char == '"':
             self._is_string = False
-
-
-def _literal_after(parts: tuple[CallPart, ...], place: int) -> str:
-    text = parts[place + 1]
-    assert isinstance(text, str)  # noqa: S101 - text stands between two slots
-    return text

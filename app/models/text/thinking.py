@@ -302,8 +302,8 @@ class ThinkingParser:
 
     @property
     def is_in_header(self) -> bool:
-        """True inside the header of a message."""
-        return self._state == "header"
+        """True inside the header of a message, also of the one that the prompt has begun."""
+        return self._state == "header" or (self.format.has_channels and self._state == "before")
 
     def end_thought(self) -> None:
         """End a thought without its marker."""

@@ -16,8 +16,6 @@ from app.models.model import Turn, join_turns
 from app.models.text.call_parser import short_id
 from app.models.text.tool_formats import (
     ToolFormat,
-    describe_result,
-    describe_tools,
     dump,
     parse_arguments,
 )
@@ -113,6 +111,35 @@ def _tried(render: Render, messages: Sequence[Message], tools: Sequence[Message]
         return render(messages, tools)
     except TemplateError:
         return ""
+
+
+# What models without tools of their own are told of them, in the words of Hermes and Qwen.
+
+_PLAIN_TOOLS: Final = """\
+# Tools
+
+You may call one or more functions to assist with the user query.
+
+You are provided with function signatures within <tools></tools> XML tags:
+<tools>
+{tools}
+</tools>
+
+For each function call, return a json object with function name and arguments within \
+<tool_call></tool_call> XML tags:
+<tool_call>
+{{"name": <function-name>, "arguments": <args-json-object>}}
+</tool_call>"""
+
+
+def describe_tools(tools: Sequence[Message]) -> str:
+    """Describe tools for a model whose template knows none."""
+    return _PLAIN_TOOLS.format(tools="\n".join(map(dump, tools)))
+
+
+def describe_result(text: str) -> str:
+    """Describe a result for a model whose template knows none."""
+    return f"<tool_response>\n{text}\n</tool_response>"
 
 
 def arrange_turns(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from app.models.text.call_parser import CallParser, make_call_id, short_id
 from app.models.text.tool_formats import HERMES, TOOL_FORMATS, ToolFormat, is_short_id
-from app.models.text.tools import ToolCall, ToolCallDelta, join_calls
+from app.models.text.tools import ToolCall, ToolCallDelta, ToolSpec, join_calls
 
 CALLS = (
     ToolCall("abcdefgh1", "get_weather", '{"city": "Paris", "days": 3, "hours": [6, 18]}'),
@@ -16,15 +18,21 @@ CALLS = (
 )
 
 
-def parse(known: ToolFormat, pieces: Sequence[str]) -> tuple[str, list[tuple[str, str]]]:
+TOOLS = (
+    ToolSpec("get_weather", "", '{"properties": {"city": {"type": "string"}}}'),
+    ToolSpec("note", "", '{"properties": {"text": {"type": "string"}}}'),
+)
+
+
+def parse(known: ToolFormat, pieces: Sequence[str]) -> tuple[str, list[tuple[str, object]]]:
     """The text, and the names and arguments of calls."""
-    parser = CallParser(known)
+    parser = CallParser(known, TOOLS)
     parts = [part for piece in pieces for part in parser.feed(piece)]
     parts += parser.flush()
     calls = join_calls(part for part in parts if isinstance(part, ToolCallDelta))
     text = "".join(part for part in parts if isinstance(part, str))
     assert parser.calls == len(calls)
-    return text, [(call.name, call.arguments) for call in calls]
+    return text, [(call.name, json.loads(call.arguments)) for call in calls]
 
 
 @pytest.mark.parametrize("known", TOOL_FORMATS, ids=lambda known: known.name)
@@ -33,7 +41,7 @@ def test_calls_are_found_wherever_the_stream_is_cut(known: ToolFormat, count: in
     calls = CALLS[: count if known.parallel else 1]
     before = "" if known.at_start else "Let me look.\n"
     text = before + known.write(calls)
-    expected = before.rstrip(), [(call.name, call.arguments) for call in calls]
+    expected = before.rstrip(), [(call.name, json.loads(call.arguments)) for call in calls]
     assert parse(known, [text]) == expected
     assert parse(known, list(text)) == expected
     for cut in range(1, len(text)):
@@ -62,6 +70,44 @@ def test_a_call_that_is_cut_is_not_complete() -> None:
     calls = join_calls(part for part in parts if isinstance(part, ToolCallDelta))
     assert [(call.name, call.arguments) for call in calls] == [("look", '{"at": "sk')]
     assert parser.calls == 0
+
+
+def test_a_call_that_comes_again_is_given_out_once() -> None:
+    first, second = CALLS
+    again = ToolCall("abcdefgh3", second.name, second.arguments)
+    other = ToolCall("abcdefgh4", second.name, '{"text": "another"}')
+    for known in TOOL_FORMATS:
+        if known.parallel:
+            _, calls = parse(known, list(known.write([first, second, again, other])))
+            assert [name for name, _ in calls] == ["get_weather", "note", "note"], known.name
+            assert calls[2][1] == {"text": "another"}
+
+
+VALUES: list[tuple[Any, str, Any]] = [
+    ({"type": "string"}, "5", "5"),
+    ({"type": "integer"}, "5", 5),
+    ({"type": "boolean"}, "True", True),
+    ({"type": ["string", "null"]}, "null", None),
+    ({"type": ["string", "null"]}, "5", "5"),
+    ({"anyOf": [{"type": "number"}, {"type": "string"}]}, "5", 5),
+    ({"enum": ["1", "2"]}, "1", "1"),
+    ({"$ref": "#/$defs/text"}, "[]", "[]"),
+    ({"$ref": "#/$defs/loop"}, "[]", []),
+    ({}, "plain text", "plain text"),
+    ({"type": "object"}, '{"a": [1]}', {"a": [1]}),
+]
+
+
+@pytest.mark.parametrize(("schema", "text", "value"), VALUES)
+def test_the_schema_tells_texts_from_other_values(schema: Any, text: str, value: Any) -> None:
+    root = {"$defs": {"text": {"type": "string"}, "loop": {"$ref": "#/$defs/loop"}}}
+    parameters = json.dumps({"properties": {"x": schema}, **root})
+    known = next(known for known in TOOL_FORMATS if known.name == "qwen3-coder")
+    parser = CallParser(known, (ToolSpec("f", "", parameters),))
+    whole = f"<tool_call>\n<function=f>\n<parameter=x>\n{text}\n</parameter>\n</function>"
+    parts = [*parser.feed(whole), *parser.flush()]
+    (call,) = join_calls(part for part in parts if isinstance(part, ToolCallDelta))
+    assert json.loads(call.arguments) == {"x": value}
 
 
 def test_text_follows_calls() -> None:

@@ -150,7 +150,7 @@ class ArgumentRules:
         return " ".join(filter(None, (self.literal(head), f"({value})")))
 
     def _value(self, schema: Any, root: Mapping[str, Any], end: str, depth: int) -> str:
-        """What may stand between tags, with the tag behind it."""
+        """List what may stand between tags, with the tag behind it."""
         schema = resolve(schema, root)
         choices = _choices(schema)
         if choices is not None and depth < MAX_CHOICES_DEPTH:

@@ -36,7 +36,7 @@ from app.models.text.render_budget import METER, RENDER_SECONDS, RenderBudget
 from app.models.text.template_sandbox import RefusedByTemplate, Sandbox, shorten_reason
 from app.models.text.thinking import find_controls, find_format
 from app.models.text.tokenizer import CHUNK_CHARS, Tokenizer
-from app.models.text.tool_formats import find_tool_format
+from app.models.text.tool_formats import HERMES, ToolFormat, find_tool_format
 from app.models.text.tool_turns import (
     Message,
     ToolSupport,
@@ -106,7 +106,6 @@ class ChatTemplate:
         source = source or fallback_template(tokenizer)
         self.thinking = find_format(source, tokenizer.names.names)
         self.thinking_controls = find_controls(source)
-        self.tool_format = find_tool_format(source, tokenizer.names.names)
         try:
             self._template = Sandbox().from_string(source)
         except (JinjaError, RecursionError, SyntaxError, MemoryError, ValueError) as error:
@@ -276,7 +275,7 @@ class ChatTemplate:
     ) -> tuple[ContentGuard, str]:
         """The prompt as text with the names in its contents broken, and by what."""
         if tools or any(turn.is_tooling for turn in turns):
-            turns = arrange_turns(turns, tools, self._tool_support)
+            turns = arrange_turns(turns, tools, self._tool_support, self.tool_format)
         try:
             return self._filled(turns, variables, tools)
         except (RefusedByTemplate, SystemPromptDropped):
@@ -284,6 +283,13 @@ class ChatTemplate:
             if merged == list(turns):
                 raise
             return self._filled(merged, variables, tools)
+
+    @functools.cached_property
+    def tool_format(self) -> ToolFormat:
+        """Return how the model calls tools: as its family does, where its template knows them."""
+        support = self._tool_support
+        is_known = support.tools or support.calls
+        return find_tool_format(self._source, self._tokenizer.names.names) if is_known else HERMES
 
     @functools.cached_property
     def _tool_support(self) -> ToolSupport:

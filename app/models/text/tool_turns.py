@@ -15,6 +15,7 @@ from app.errors import TemplateError
 from app.models.model import Turn, join_turns
 from app.models.text.call_parser import short_id
 from app.models.text.tool_formats import (
+    HERMES,
     ToolFormat,
     dump,
     parse_arguments,
@@ -90,14 +91,12 @@ def probe_support(source: str, render: Render) -> ToolSupport:
             all(f"probe_result{number}" in text for number in range(calls)),
         )
 
-    if "probe_tool" not in _tried(render, [_ASKED], tools):
-        return _PLAIN
     takes_text = False
     writes_calls, writes_results = shows(1, takes_text=False)
     if not writes_calls and (found := shows(1, takes_text=True))[0]:
         takes_text, (writes_calls, writes_results) = True, found
     return ToolSupport(
-        tools=True,
+        tools="probe_tool" in _tried(render, [_ASKED], tools),
         calls=writes_calls,
         several=writes_calls and all(shows(2, takes_text=takes_text)),
         results=writes_results,
@@ -125,16 +124,22 @@ You are provided with function signatures within <tools></tools> XML tags:
 {tools}
 </tools>
 
-For each function call, return a json object with function name and arguments within \
-<tool_call></tool_call> XML tags:
-<tool_call>
-{{"name": <function-name>, "arguments": <args-json-object>}}
-</tool_call>"""
+For each function call, return {how}:
+{call}"""
+_HOW: Final = (
+    "a json object with function name and arguments within <tool_call></tool_call> XML tags"
+)
+_EXAMPLE: Final = ToolCall("", "<function-name>", '{"name": "value"}')
 
 
-def describe_tools(tools: Sequence[Message]) -> str:
-    """Describe tools for a model whose template knows none."""
-    return _PLAIN_TOOLS.format(tools="\n".join(map(dump, tools)))
+def describe_tools(tools: Sequence[Message], known: ToolFormat) -> str:
+    """Describe tools for a model whose template does not, and how it calls them."""
+    is_hermes = known is HERMES
+    return _PLAIN_TOOLS.format(
+        tools="\n".join(map(dump, tools)),
+        how=_HOW if is_hermes else "it exactly in this form",
+        call=known.write([_EXAMPLE]).replace('{"name": "value"}', "<args-json-object>"),
+    )
 
 
 def describe_result(text: str) -> str:
@@ -143,12 +148,13 @@ def describe_result(text: str) -> str:
 
 
 def arrange_turns(
-    turns: Sequence[Turn], tools: Sequence[ToolSpec], support: ToolSupport
+    turns: Sequence[Turn], tools: Sequence[ToolSpec], support: ToolSupport, known: ToolFormat
 ) -> list[Turn]:
     """Arrange turns as a template can write them. Calls stay with their turns."""
     made = list(turns)
     if tools and not support.tools:
-        told = Turn("system", describe_tools([describe_spec(tool, _as_it_is) for tool in tools]))
+        described = [describe_spec(tool, _as_it_is) for tool in tools]
+        told = Turn("system", describe_tools(described, known))
         if made and made[0].role == "system":
             made[0] = join_turns(made[0], told)
         else:

@@ -132,6 +132,45 @@ TOOLS = [
         },
     }
 ]
+
+
+def call(number: int, **arguments: Any) -> dict[str, Any]:
+    function = {"name": "weather", "arguments": arguments}
+    return {"id": f"abcdefgh{number}", "type": "function", "function": function}
+
+
+def result(number: int, text: str) -> dict[str, Any]:
+    return {
+        "role": "tool",
+        "content": text,
+        "tool_call_id": f"abcdefgh{number}",
+        "name": "weather",
+    }
+
+
+ASKED = [{"role": "system", "content": "You are terse."}, {"role": "user", "content": "Paris?"}]
+PARIS = {"role": "assistant", "content": "", "tool_calls": [call(1, city="Paris")]}
+BOTH = PARIS | {"tool_calls": [call(1, city="Paris"), call(2, city="Köln", days=3)]}
+FINAL = [{"role": "assistant", "content": "18 degrees."}, {"role": "user", "content": "Thanks!"}]
+HISTORIES: dict[str, list[dict[str, Any]]] = {
+    "a call": [*ASKED, PARIS, result(1, "18 degrees, sunny")],
+    "a call and its answer": [*ASKED, PARIS, result(1, "18 degrees, sunny"), *FINAL],
+    "text before a call": [*ASKED, PARIS | {"content": "Let me look."}, result(1, "18 degrees")],
+    "a thought before a call": [
+        *ASKED,
+        PARIS | {"reasoning_content": "I must look.", "thinking": "I must look."},
+        result(1, "18 degrees"),
+    ],
+    "two calls": [*ASKED, BOTH, result(1, "18 degrees"), result(2, "12 degrees")],
+    "one call after another": [
+        *ASKED,
+        PARIS,
+        result(1, "18 degrees"),
+        PARIS | {"tool_calls": [call(2, city="Köln", days=3)]},
+        result(2, "12 degrees"),
+    ],
+}
+"""Conversations in which a tool is called."""
 NOW = datetime(2024, 7, 26, 12, 0, 0)
 
 
@@ -163,6 +202,11 @@ def main() -> None:
             | {name: text for text in thought for name in ("reasoning_content", "thinking")}
             for role, content, *thought in turns
         ]
+        return render_messages(source, messages, values)
+
+    def render_messages(
+        source: str, messages: list[dict[str, Any]], values: dict[str, Any]
+    ) -> str | None:
         try:
             rendered, _ = chat_template_utils.render_jinja_template(
                 conversations=[messages],
@@ -211,12 +255,18 @@ def main() -> None:
             }
             for label, variables in variants.items()
         }
+        histories = {
+            label: render_messages(source, messages, tokens | {"tools": TOOLS})
+            for label, messages in HISTORIES.items()
+        }
         found[name] = {
+            "histories": histories,
             **{"origin": origin, "bos": bos, "eos": eos, "texts": texts},
             "thoughts": thoughts,
         }
     values = {
         **{"now": NOW.isoformat(), "conversations": CONVERSATIONS, "thoughts": THOUGHTS},
+        **{"tools": TOOLS, "histories": HISTORIES},
         "templates": found,
     }
     text = json.dumps(values, ensure_ascii=False, indent=1)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from app.inference.protocol import Generate
 from app.inference.runner.grammar import AnswerGrammar, Grammars
 from app.models.text.call_parser import CallParser
 from app.models.text.tool_formats import ToolFormat
+
+CLOSING_TOKENS: Final = 64
+"""Tokens that are left of an answer when a call in it is brought to its end."""
 
 
 class CallVocabulary(Protocol):
@@ -23,12 +26,13 @@ class Calling:
     """Marks of a model's tool calls in its tokens.
 
     markers: the special tokens of which markers are made, as bytes; opening: the tokens that begin
-    a call where one must come.
+    a call where one must come; ends: those that end a text in one.
     """
 
     format: ToolFormat
     markers: Mapping[int, bytes]
     opening: tuple[int, ...]
+    ends: tuple[tuple[int, ...], ...]
     vocabulary: CallVocabulary
 
 
@@ -43,6 +47,7 @@ class AnswerCalls:
     calling: Calling
     grammars: Grammars | None
     grammar: AnswerGrammar | None = None
+    tokens_left: int = CLOSING_TOKENS
     parser: CallParser = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,6 +68,12 @@ class AnswerCalls:
         """The tokens that must come first; none where the model may choose."""
         return self.calling.opening if self.request.must_call else ()
 
+    def limit(self, tokens: int) -> None:
+        """Bring a call to its end while there are tokens left for that: half a one is of no use."""
+        self.tokens_left = tokens
+        if self.grammar is not None and tokens == CLOSING_TOKENS:
+            self.grammar.close(self.calling.ends)
+
     def begin(self, marker: str, rest: str) -> bool:
         """Hold the answer to its tools from a marker on; False where what has come behind it is no
         call."""
@@ -72,6 +83,8 @@ class AnswerCalls:
         if not grammar.takes(self.calling.vocabulary.encode_continuation(rest)):
             return False
         self.grammar = grammar
+        if self.tokens_left < CLOSING_TOKENS:
+            self.grammar.close(self.calling.ends)
         return True
 
     def _behind(self, marker: str) -> AnswerGrammar | None:

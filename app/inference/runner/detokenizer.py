@@ -134,6 +134,11 @@ class Detokenizer:
         return "".join(self._parts)
 
     @property
+    def is_over(self) -> bool:
+        """Tell whether a stop has come, or a call that was made already."""
+        return self.stopped or (self._calls is not None and self._calls.is_repeating)
+
+    @property
     def calls(self) -> int:
         """Number of calls that are complete."""
         return 0 if self._calls is None else self._calls.calls

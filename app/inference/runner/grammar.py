@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.errors import SchemaRefused
 from app.inference.protocol import Generate
@@ -183,7 +184,17 @@ class Grammars:
         matcher = LLMatcher(tokenizer, grammar, log_level=0)
         if matcher.is_error():
             raise SchemaRefused(_refusal_reason(what, matcher.get_error()))
-        return AnswerGrammar(matcher, what)
+        return AnswerGrammar(matcher, what, self._closers)
+
+    @cached_property
+    def _closers(self) -> tuple[NDArray[np.int64], ...]:
+        """The ids of tokens that bring a value nearer to its end, those that do so most first."""
+        vocabulary = self._vocabulary
+        spelled = [vocabulary.token_bytes(index).strip() for index in range(vocabulary.vocab_size)]
+        tiers = [sorted(vocabulary.end_ids)]
+        for first in (b"}]", b'"'):
+            tiers.append([i for i, said in enumerate(spelled) if said[:1] and said[:1] in first])
+        return tuple(np.array(tier, np.int64) for tier in tiers)
 
     @cached_property
     def _tokenizer(self) -> LLTokenizer:
@@ -197,11 +208,25 @@ class Grammars:
 
 
 class AnswerGrammar:
-    """State of one answer in its grammar; `what` describes the grammar in words."""
+    """State of one answer in its grammar; `what` describes the grammar in words.
 
-    def __init__(self, matcher: LLMatcher, what: str) -> None:
+    closers: ids of tokens that bring a value nearer to its end, in tiers.
+    """
+
+    def __init__(
+        self, matcher: LLMatcher, what: str, closers: Sequence[NDArray[np.int64]] = ()
+    ) -> None:
         self._matcher = matcher
         self._what = what
+        self._closers = closers
+        self._ends: list[list[int]] = []
+        self._closing: list[int] = []
+        self._is_closing = False
+
+    def close(self, ends: Sequence[Sequence[int]] = ()) -> None:
+        """Bring the answer to its end from now on, as soon as the grammar lets it; ends: tokens
+        that end a text."""
+        self._is_closing, self._ends = True, [list(end) for end in ends]
 
     @property
     def is_over(self) -> bool:
@@ -210,7 +235,7 @@ class AnswerGrammar:
 
     def copy(self) -> AnswerGrammar:
         """Copy the grammar in its state."""
-        return AnswerGrammar(self._matcher.deep_copy(), self._what)
+        return AnswerGrammar(self._matcher.deep_copy(), self._what, self._closers)
 
     def takes(self, tokens: Sequence[int]) -> bool:
         """Accept tokens if all of them may come."""
@@ -223,9 +248,23 @@ class AnswerGrammar:
         if self._matcher.is_error():
             raise SchemaRefused(_refusal_reason(self._what, self._matcher.get_error()))
         allowed = np.unpackbits(mask, count=logits.size, bitorder="little")
-        logits[allowed == 0] = -np.inf
+        logits[(self._nearest_end(allowed) if self._is_closing else allowed) == 0] = -np.inf
+
+    def _nearest_end(self, allowed: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Leave only the tokens that end something, where there are some."""
+        if not self._closing and not allowed[self._closers[0]].any():
+            valid = self._matcher.validate_tokens
+            self._closing = next((e for e in self._ends if valid(e) == len(e)), [])
+        tiers = [np.array(self._closing[:1])] if self._closing else self._closers
+        for tier in tiers:
+            if allowed[tier].any():
+                left = np.zeros_like(allowed)
+                left[tier] = allowed[tier]
+                return left
+        return allowed
 
     def accept(self, token: int) -> None:
+        self._closing = self._closing[1:]
         if not self._matcher.consume_token(token):
             raise SchemaRefused(_refusal_reason(self._what, self._matcher.get_error()))
 

@@ -372,6 +372,8 @@ class RunningSequence:
             )
 
     def _next_token(self, logits: Logits) -> list[Event]:
+        if self._calls is not None:
+            self._calls.limit(self._left)
         likely = None if self._request.top_logprobs is None else logprobs(logits)
         token = self._forced.popleft() if self._forced else self._sampler.choose(logits, self._ids)
         if token in self._context.vocabulary.end_ids:
@@ -387,12 +389,17 @@ class RunningSequence:
         elif likely is not None:
             self._pending_logprobs.append(self._logprob_entry(token, likely))
         events = self._delta(piece)
-        if self._text.stopped or (self._rules is not None and self._rules.is_over):
+        if self._text.is_over or (self._rules is not None and self._rules.is_over):
             return [*events, *self.end("stop")]
-        made = len(self._ids) - len(self._prompt.tokens)
-        if made >= self._request.max_tokens or len(self._ids) >= self._window:
+        if self._left <= 0:
             return [*events, *self.end("length")]
         return events
+
+    @property
+    def _left(self) -> int:
+        """Count the tokens that may still come."""
+        made = len(self._ids) - len(self._prompt.tokens)
+        return min(self._request.max_tokens - made, self._window - len(self._ids))
 
     def _bytes(self, token: int) -> bytes:
         """Bytes of a token, the markers of thoughts and calls included."""

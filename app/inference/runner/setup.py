@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import threading
 import time
@@ -38,6 +39,7 @@ from app.models.adapted import ensure_adapted
 from app.models.engines import CTRANSFORMERS
 from app.models.model import Model
 from app.models.model_files import load_model
+from app.models.text.argument_values import QUOTE
 from app.models.text.builtin_templates import template_of
 from app.models.text.chat_template import ChatTemplate
 from app.models.text.tokenizer import Tokenizer
@@ -253,12 +255,15 @@ def _calling(template: ChatTemplate, tokenizer: Tokenizer) -> Calling:
     special = {
         part: tokenizer.special_text(part).encode() for part in parts if isinstance(part, int)
     }
-    opening = [
-        token
-        for part in split(known.forced or known.marker)
-        for token in ([part] if isinstance(part, int) else tokenizer.encode_continuation(part))
-    ]
-    return Calling(known, special, tuple(opening), tokenizer)
+
+    def encoded(text: str) -> tuple[int, ...]:
+        encode = tokenizer.encode_continuation
+        parts = ([part] if isinstance(part, int) else encode(part) for part in split(text))
+        return tuple(itertools.chain.from_iterable(parts))
+
+    texts = (QUOTE,) if known.arguments == "gemma" else known.parameter[-1:]
+    ends = tuple(encoded(text) for text in texts if isinstance(text, str))
+    return Calling(known, special, encoded(known.forced or known.marker), ends, tokenizer)
 
 
 class ThrottledCallback:

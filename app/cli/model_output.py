@@ -16,6 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from app.config import Settings
+from app.media.voice_catalogue import VoiceEntry
+from app.media.voice_models import VoiceModel
 from app.models import memory
 from app.models.catalogue import CatalogueEntry
 from app.models.found import FoundModel
@@ -252,6 +254,31 @@ def catalogue_table(
         _numbers("Download", [format_bytes(entry.size) for entry in entries]),
         _numbers("Memory", [format_bytes(size) for size in needed]),
         Column("Fits", ["yes" if size <= budget else "no" for size in needed]),
+    ]
+    return _table(columns, width)
+
+
+def voice_table(models: Iterable[VoiceModel], chosen: str, *, width: int = 80) -> Table:
+    """Table of voice models that are here. chosen: the one that hears."""
+    models = list(models)
+    columns = [
+        Column("Voice model", [model.name for model in models], width=NAME_WIDTH),
+        Column("Title", [_plain(model.title) for model in models], 1),
+        _numbers("Size", [format_bytes(model.size) for model in models]),
+        _numbers("Memory", [format_bytes(model.memory) for model in models]),
+        Column("Hears", ["yes" if model.name == chosen else "" for model in models]),
+    ]
+    return _table(columns, width)
+
+
+def voice_catalogue_table(entries: Iterable[VoiceEntry], *, width: int = 80) -> Table:
+    """Table of voice models that can be downloaded."""
+    entries = list(entries)
+    columns = [
+        Column("Voice model", [entry.name for entry in entries], width=NAME_WIDTH),
+        Column("Good for", [_plain(f"{entry.title}. {entry.about}") for entry in entries]),
+        Column("Licence", [_plain(entry.license) for entry in entries], 1),
+        _numbers("Download", [format_bytes(entry.size) for entry in entries]),
     ]
     return _table(columns, width)
 

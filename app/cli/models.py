@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import httpx
 from rich.console import Console
 
+from app.cli import voice_models
 from app.cli.model_output import (
     REPORT_TIMEOUT,
     ModelStatus,
@@ -28,6 +29,7 @@ from app.cli.remote_models import add_remote_action
 from app.config import Settings
 from app.errors import ModelLoadError, ModelNotFound, PeerError, WickError
 from app.local_server import error_message, server_client
+from app.media.voice_catalogue import VOICE_CATALOGUE
 from app.models import memory
 from app.models.catalogue import offers
 from app.models.engines import ENGINE_SETTINGS
@@ -87,6 +89,7 @@ def list_models(args: argparse.Namespace, settings: Settings) -> int:
         return _list_found(console, FoundModels().available(models))
     for name, sentence in damaged:
         print(f"{sentence} To remove it: wick models remove {name}")
+    voice_models.print_voice_models(console, settings)
     if models:
         default = store.default() or settings.default_model
         report = _report(settings)
@@ -125,11 +128,14 @@ def _memory(settings: Settings, report: Mapping[str, ModelStatus] | None) -> str
 def list_catalogue(args: argparse.Namespace, settings: Settings) -> int:
     console = Console()
     console.print(catalogue_table(offers(), settings, width=console.width))
+    voice_models.print_voice_catalogue(console)
     print("Download one: wick models pull NAME")
     return 0
 
 
 def pull_model(args: argparse.Namespace, settings: Settings) -> int:
+    if args.source in VOICE_CATALOGUE:
+        return voice_models.pull_voice_model(args.source, settings)
     store = ModelStore(settings.models_dir)
     spec = install.resolve(args.source, store, args.name, budget=memory.budget(settings))
     try:
@@ -335,6 +341,8 @@ def projector_of_model(args: argparse.Namespace, settings: Settings) -> int:
 
 def remove_model(args: argparse.Namespace, settings: Settings) -> int:
     """Remove a model by the running server, so that nothing of it stays loaded or shown."""
+    if voice_models.remove_voice_model(args.name, settings):
+        return 0
     store = ModelStore(settings.models_dir)
     store.folder(args.name)
     if not _is_done_by_server(settings, "DELETE", args.name):

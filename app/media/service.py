@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from app.config import Settings
+from app.errors import WickError
 from app.inference.worker_pool import WorkerPool
 from app.media.audio import AudioDecoder
 from app.media.extras import Extras
 from app.media.process import MediaOptions
 from app.media.protocol import (
+    Measure,
+    Measured,
     MediaKind,
     MediaResult,
     Recognize,
@@ -43,11 +47,12 @@ class MediaService:
         self.listeners: list[Callable[[], None]] = []
         self._settings = settings
         self._pool = pool
-        self.setup = MediaSetup(self.extras, self.voice_models, self._notify)
+        self.setup = MediaSetup(self.extras, self.voice_models, self._notify, self.measure_voice)
         runner = pool.runner_options
         self.threads = ThreadHolder.of_folder(runner.permits, runner.threads)
         self._audio = AudioDecoder(self.threads)
         self._ids = itertools.count(1)
+        self._measuring: asyncio.Task[None] | None = None
         self.voice = self._worker("voice", VOICE, self._voice_options)
         self.ocr = self._worker("ocr", OCR, self._ocr_options)
 
@@ -58,6 +63,25 @@ class MediaService:
     async def warm_up(self, user_id: int) -> None:
         """Load the voice model for somebody who begins to speak. Raises what `transcribe` does."""
         await self.transcribe(Transcribe(self.next_id(), 0), b"", user_id)
+        if not await asyncio.to_thread(self.voice_models.speeds):
+            self.measure_voice()
+
+    def measure_voice(self) -> None:
+        """Measure the voice model in use by a piece of noise, unless that was done; in a task."""
+        if self._measuring is None or self._measuring.done():
+            self._measuring = asyncio.create_task(self._measure_voice(), name="measure voice")
+
+    async def _measure_voice(self) -> None:
+        with contextlib.suppress(WickError):  # it can be measured another time
+            await self.check_voice()
+            model = await asyncio.to_thread(self.voice_models.chosen)
+            if model.name in await asyncio.to_thread(self.voice_models.speeds):
+                return
+            command = Measure(self.next_id())
+            result = await self.voice.run(command, b"", user_id=0, seconds=WINDOW_SECONDS)
+            assert isinstance(result, Measured)  # noqa: S101 - the process has seen to that
+            await asyncio.to_thread(self.voice_models.save_speed, model.name, result.seconds)
+            self._notify()
 
     async def decode(self, name: str, data: bytes) -> bytes:
         """Decode an audio file to samples. Raises MediaError; MediaNotSetUp comes first."""
@@ -101,6 +125,9 @@ class MediaService:
 
     async def close(self) -> None:
         """End all children; who waits hears that Wick stops."""
+        if self._measuring is not None:
+            self._measuring.cancel()
+            await asyncio.gather(self._measuring, return_exceptions=True)
         await asyncio.gather(self.setup.close(), *(worker.close() for worker in self.workers))
 
     def _worker(

@@ -36,9 +36,18 @@ class SetupTask:
 
 
 class MediaSetup:
-    """Tasks by key: the name of an extra, or of a voice model. `on_change` is called at steps."""
+    """Tasks by key: the name of an extra, or of a voice model. `on_change` is called at steps,
+    `on_voice` when a voice model has come.
+    """
 
-    def __init__(self, extras: Extras, models: VoiceModels, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        extras: Extras,
+        models: VoiceModels,
+        on_change: Callable[[], None],
+        on_voice: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_voice = on_voice
         self._extras = extras
         self._models = models
         self._on_change = on_change
@@ -114,6 +123,7 @@ class MediaSetup:
                 loop.call_soon_threadsafe(self._step, task, progress.description)
 
         await self._models.install(name, ProgressTracker(report).report)
+        self._on_voice()
 
     def _step(self, task: SetupTask, line: str) -> None:
         now = asyncio.get_running_loop().time()

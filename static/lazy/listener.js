@@ -8,9 +8,34 @@ const [BEFORE, LEAST, QUIET, LONGEST] = [4, 3, 9, 60 * CHUNKS_A_SECOND]; // chun
 const FAINTEST = 0.008; // of full scale: what is quieter is no speech
 const ABOVE_NOISE = 3; // times as loud as the room
 const address = new URL("../../v1/audio/transcriptions", import.meta.url);
+const partial = new URL("../../dictation?partial", import.meta.url);
 const headers = JSON.parse(document.body.getAttribute("hx-headers:inherited") ?? "{}");
+const BETWEEN = 1000; // milliseconds between two looks at what is being said, at least
 
-// `on`: onText(text) after each utterance in which there are words, onEnd() when one has ended and is written
+// Looks at what is being said, while nothing else needs the server's processor: calls onText(text so far).
+export class Preview {
+  #onText;
+  #isLooking = false;
+  #looked = 0;
+
+  constructor(onText) {
+    this.#onText = onText;
+  }
+  async look(utterance) {
+    const chunks = utterance.rest;
+    if (!chunks.length || this.#isLooking || performance.now() - this.#looked < BETWEEN) return;
+    this.#isLooking = true;
+    const place = new URL(partial);
+    if (localStorage.speech) place.searchParams.set("language", localStorage.speech);
+    const answer = await fetch(place, { method: "POST", body: new Blob(chunks), headers }).catch(() => null);
+    const reply = answer?.status === 200 ? await answer.json().catch(() => null) : null;
+    this.#isLooking = false;
+    this.#looked = performance.now();
+    if (reply?.text && utterance.rest.length) this.#onText(reply.text);
+  }
+}
+
+// `on`: onPartial(text) while somebody speaks, onText(text) after each utterance in which there are words, onEnd() when one has ended and is written
 // down, onLevel(0 to 1), onError(sentence).
 export class Listener {
   #on;
@@ -19,6 +44,9 @@ export class Listener {
   #end = new AbortController();
   #utterance = new Utterance();
   #isWriting = false;
+  #preview = new Preview((text) => {
+    if (!this.#isWriting && !this.#end.signal.aborted) this.#on.onPartial?.(text);
+  });
 
   constructor(on) {
     this.#on = on;
@@ -52,6 +80,7 @@ export class Listener {
     const spoken = this.#utterance.add(samples);
     this.#on.onLevel?.(Math.min(1, this.#utterance.level * 8));
     if (spoken) this.#write(spoken);
+    else if (this.#on.onPartial) this.#preview.look(this.#utterance);
   }
   async #write(samples) {
     this.#isWriting = true;
@@ -113,6 +142,7 @@ export async function openMicrophone() {
 async function transcribe(chunks, signal) {
   const body = new FormData();
   body.append("file", new Blob([head(chunks.length * chunks[0].length * 2), ...chunks]), "speech.wav");
+  if (localStorage.speech) body.append("language", localStorage.speech);
   const answer = await fetch(address, { method: "POST", body, headers, signal })
     .catch(() => { throw new Error("Can't reach Wick. Try again."); });
   const reply = await answer.json().catch(() => null);

@@ -99,6 +99,7 @@ async function listen(signal) {
       if (said.trim()) hear.resolve(said.trim());
       else if (!signal.aborted) show("listening"); // it was a noise
     },
+    onPartial: (said) => { text.textContent = said; },
     onEnd: () => show("thinking", "Writing down what you said"),
     onLevel: (level) => turn.style.setProperty("--level", level),
     onError: (sentence) => hear.reject(new Error(sentence)),

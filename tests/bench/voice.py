@@ -7,23 +7,21 @@ soon the text of a short utterance is there, and the longest pause of an answer 
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import sys
 import tempfile
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import httpx
 import psutil
 
+from tests.bench.pauses import answer_pauses, describe_pauses
 from tests.e2e.server import Server
 from tests.smollm2 import store_with_smollm2
 from tests.whisper import speak, with_voice
 
 SENTENCE = "Please write a short story about a dog and a cat, and a house by the sea."
-ANSWER_TOKENS = 300
 
 
 def words(text: str) -> list[str]:
@@ -58,33 +56,6 @@ async def write_down(http: httpx.AsyncClient, path: Path) -> dict[str, object]:
     return found
 
 
-async def answer_pauses(http: httpx.AsyncClient, path: Path | None) -> list[float]:
-    """Seconds between two parts of an answer, while a recording is written down again and again."""
-    body = {
-        "model": "smollm2-135m",
-        "messages": [{"role": "user", "content": "Tell me a long story about the sea."}],
-        "stream": True,
-        "max_tokens": ANSWER_TOKENS,
-        "ignore_eos": True,
-    }
-    times = list[float]()
-
-    async def hear() -> None:
-        while path is not None:
-            await write_down(http, path)
-
-    hearing: asyncio.Task[None] | None = None
-    async with http.stream("POST", "/v1/chat/completions", json=body) as stream:
-        async for line in stream.aiter_lines():
-            if line.startswith("data: {") and json.loads(line[6:])["choices"]:
-                times.append(time.monotonic())
-                hearing = hearing or asyncio.create_task(hear())
-    if hearing is not None:
-        hearing.cancel()
-        await asyncio.gather(hearing, return_exceptions=True)
-    return sorted(b - a for a, b in pairwise(times))
-
-
 async def measure(folder: Path, recordings: list[tuple[Path, str]]) -> None:
     (folder / "data").mkdir()
     store = with_voice(store_with_smollm2(), folder / "store")
@@ -104,9 +75,12 @@ async def measure(folder: Path, recordings: list[tuple[Path, str]]) -> None:
                 f"{path.name}: {seconds:.1f} s, {cpu / seconds:.3f} CPU s a second, text after "
                 f"{time.monotonic() - begun:.2f} s, {wrong:.1%} wrong words"
             )
-        for name, recording in (("alone", None), ("beside dictation", speech)):
-            pauses = await answer_pauses(http, recording)
-            print(f"answer {name}: {len(pauses)} parts, longest pause {pauses[-1] * 1000:.0f} ms")
+
+        async def hear() -> None:
+            await write_down(http, speech)
+
+        for name, work in (("alone", None), ("beside dictation", hear)):
+            print(f"answer {name}: {describe_pauses(await answer_pauses(http, work))}")
     await server.close()
 
 

@@ -35,6 +35,14 @@ WATCHED_MICROPHONE = """
   };
 })();
 """
+SO_FAR = "Please write"
+WATCHED_TEXT = """
+const [talk, text] = ["talk", "talk-text"].map((id) => document.getElementById(id));
+window.shown = [];
+new MutationObserver(() => {
+  if (talk.dataset.state === "listening") window.shown.push(text.textContent);
+}).observe(text, { childList: true, characterData: true, subtree: true });
+"""
 OPEN_MICROPHONES = "window.streams.filter(({ active }) => active).length"
 
 
@@ -89,10 +97,13 @@ async def open_talk(browser: Browser, server: Server, draft: str) -> tuple[Perso
     context.set_default_timeout(PATIENCE * 1000)
     await context.add_init_script(RECORDER)
     await context.add_init_script(SCRIPTED_VOICES + WATCHED_MICROPHONE)
+    # In earnest it is written down only while nothing else needs the processor.
+    await context.route("**/dictation?partial*", lambda route: route.fulfill(json={"text": SO_FAR}))
     person = Person(context, server)
     chat = await person.open()
     await chat.message.fill(draft)
     await chat.page.evaluate("localStorage.aloud = 'on'; window.isHeld = true")
+    await chat.page.evaluate(WATCHED_TEXT)
     await chat.page.get_by_role("button", name="Talk", exact=True).click()
     return person, chat
 
@@ -109,6 +120,7 @@ async def test_listen_answer_speak_listen(
     person, chat = await open_talk(talker, server, "My draft")
     state = state_of(chat)
     await expect(state).to_have_text("Speaking")
+    assert SO_FAR in await chat.page.evaluate("window.shown")  # while somebody spoke
     question = chat.questions.first.locator(".body")
     heard = set(re.findall(r"\w+", (await question.inner_text()).lower()))
     assert len(heard & WORDS) >= 3, heard  # a busy machine loses some of the sound

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from app.errors import MediaNotSetUp, ModelNotFound, PullError, PullRefused
-from app.media.voice_catalogue import VOICE_CATALOGUE
+from app.media.voice_catalogue import VOICE_CATALOGUE, estimate_seconds
 from app.media.voice_models import VoiceModels, _join
+from app.models.install import download
 from app.models.store import ModelStore
+from tests.models.stub_server import Stub, serve_stub
 from tests.whisper import store_with_whisper
 
 
@@ -49,6 +53,21 @@ def test_models_are_chosen_and_removed(tmp_path: Path) -> None:
     assert ModelStore(tmp_path).models() == []
 
 
+def test_speeds_are_kept_and_others_are_estimated_by_them(tmp_path: Path) -> None:
+    models = VoiceModels(tmp_path)
+    assert models.speeds() == {}
+    assert estimate_seconds("whisper-small", models.speeds()) is None
+    place(tmp_path, "whisper-base")
+    models.save_speed("my-own", 7.0)
+    models.save_speed("whisper-base", 0.5)
+    assert models.speeds() == {"my-own": 7.0, "whisper-base": 0.5}
+    small = estimate_seconds("whisper-small", models.speeds())
+    assert small == pytest.approx(0.5 * VOICE_CATALOGUE["whisper-small"].work)
+    assert estimate_seconds("my-own", {"whisper-base": 0.5}) is None
+    (tmp_path / ".voice/.speeds").write_text("[damaged")
+    assert models.speeds() == {}
+
+
 async def test_only_what_is_offered_is_pulled(tmp_path: Path) -> None:
     with pytest.raises(PullRefused, match="There are whisper-base, "):
         await VoiceModels(tmp_path).install("nothing", lambda *step: None)
@@ -62,6 +81,45 @@ def test_parts_of_another_model_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PullError, match="not the file it should be"):
         _join(VOICE_CATALOGUE["whisper-base"], tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+SMALL = VOICE_CATALOGUE["whisper-small"]
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
+    """A hub that has Whisper Small, and knows the checksums of its files."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.0)
+    with serve_stub() as web:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", web.url)
+        template = web.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        for spec in SMALL.hub:
+            data = spec.path.encode() * 100
+            web.files[f"/store/{spec.path}"] = data
+            address = f"/{spec.repo}/resolve/main/{spec.path}"
+            web.redirects[address] = f"{web.url}/store/{spec.path}"
+            web.headers[address] = {
+                "X-Linked-Etag": f'"{hashlib.sha256(data).hexdigest()}"',
+                "X-Linked-Size": str(len(data)),
+            }
+        yield web
+
+
+async def test_a_model_of_the_hub_is_checked_against_what_the_hub_says(
+    hub: Stub, tmp_path: Path
+) -> None:
+    weights = hub.files["/store/model.bin"]
+    hub.files["/store/model.bin"] = bytes(len(weights))  # damaged on its way
+    with pytest.raises(PullError):
+        await VoiceModels(tmp_path).install("whisper-small", lambda *step: None)
+    assert VoiceModels(tmp_path).installed() == []
+    hub.files["/store/model.bin"] = weights
+    model = await VoiceModels(tmp_path).install("whisper-small", lambda *step: None)
+    assert {path.name for path in model.folder.iterdir()} == {spec.path for spec in SMALL.hub}
+    assert (model.folder / "model.bin").read_bytes() == weights
 
 
 def test_every_file_of_a_wheel_has_a_checksum() -> None:

@@ -21,7 +21,6 @@ from typing import Final, Protocol
 
 from app.errors import MediaFailed, WickError
 from app.inference.runner.hardening import BROKEN, harden_process
-from app.inference.runner.threads import Permits
 from app.media.permits import open_media_permits
 from app.media.protocol import (
     MAX_PAYLOAD_BYTES,
@@ -65,9 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
     cancelled = CancelledCommand()
     threading.Thread(target=_read_orders, args=(orders, cancelled), daemon=True).start()
     try:
-        engine = ENGINES[options.kind](
-            options, open_media_permits(options.permits, options.threads)
-        )
+        engine = ENGINES[options.kind](options)
     except WickError as error:
         emit(NotReady(str(error)))
         os._exit(NOT_READY)
@@ -75,10 +72,14 @@ def main(arguments: list[str] | None = None) -> None:
         log.exception("The %s child could not start", options.kind)
         emit(NotReady("Wick met an error it did not expect."))
         os._exit(NOT_READY)
+    permits = open_media_permits(options.permits, options.threads)
     emit(Ready(round(time.monotonic() - started, 3)))
     while True:
         command, payload = orders.get()
-        emit(_work(engine, command, payload, functools.partial(cancelled.check, command.id)))
+        check = functools.partial(cancelled.check, command.id)
+        with permits.acquire(1):
+            result = _work(engine, command, payload, check)
+        emit(result)
 
 
 class CancelledCommand:
@@ -105,19 +106,19 @@ def _work(
         return WorkFailed(command.id, "Wick met an error it did not expect.")
 
 
-def _voice(options: argparse.Namespace, permits: Permits) -> MediaEngine:
+def _voice(options: argparse.Namespace) -> MediaEngine:
     from app.media.child.voice import VoiceEngine
 
-    return VoiceEngine(options.model, permits)
+    return VoiceEngine(options.model)
 
 
-def _ocr(options: argparse.Namespace, permits: Permits) -> MediaEngine:
+def _ocr(_options: argparse.Namespace) -> MediaEngine:
     from app.media.child.ocr import OcrEngine
 
-    return OcrEngine(permits)
+    return OcrEngine()
 
 
-ENGINES: dict[str, Callable[[argparse.Namespace, Permits], MediaEngine]] = {
+ENGINES: dict[str, Callable[[argparse.Namespace], MediaEngine]] = {
     "voice": _voice,
     "ocr": _ocr,
 }

@@ -13,7 +13,6 @@ from PIL import Image
 from rapidocr import RapidOCR
 
 from app.errors import MediaError
-from app.inference.runner.threads import Permits
 from app.media.protocol import MediaCommand, MediaResult, Recognize, Recognized
 
 ASPECT: Final = 4 / 3
@@ -43,14 +42,14 @@ class TextBox:
 
 
 class OcrEngine:
-    """Detection and recognition of text. Native work holds one thread permit at a time."""
+    """Detection and recognition of text. It computes with one thread."""
 
-    def __init__(self, permits: Permits) -> None:
+    def __init__(self) -> None:
         cv2.setNumThreads(1)
+        self.check: Callable[[], None] = lambda: None
         self._ocr = RapidOCR(params=PARAMETERS)
-        self._meter = _Meter(permits)
         for part in (self._ocr._load_det_model(), self._ocr._load_rec_model()):
-            part.session = _Metered(part.session, self._meter)
+            part.session = _Session(part.session, self)
 
     def work(
         self, command: MediaCommand, payload: bytes, check: Callable[[], None] = lambda: None
@@ -60,7 +59,7 @@ class OcrEngine:
             raise MediaError("This child only reads.")
         with Image.open(io.BytesIO(payload), formats=("PNG", "JPEG")) as image:
             pixels = _padded(np.asarray(image.convert("RGB")))
-        self._meter.check = check
+        self.check = check
         # Without the classifier of directions: it turns good lines upside down.
         found = self._ocr(pixels[:, :, ::-1], use_cls=False)
         if found.boxes is None or found.txts is None:
@@ -70,25 +69,16 @@ class OcrEngine:
         return Recognized(command.id, text if len(text) > 1 else "")  # a ring is no 0
 
 
-class _Meter:
-    """Permits of all sessions. check: raises when nobody waits for the text any more."""
+class _Session:
+    """Session of onnxruntime that looks first whether anybody still waits."""
 
-    def __init__(self, permits: Permits) -> None:
-        self.permits = permits
-        self.check: Callable[[], None] = lambda: None
-
-
-class _Metered:
-    """Session of onnxruntime that computes with a permit; between two runs others may go."""
-
-    def __init__(self, session: Any, meter: _Meter) -> None:
+    def __init__(self, session: Any, engine: OcrEngine) -> None:
         self._session = session
-        self._meter = meter
+        self._engine = engine
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        self._meter.check()
-        with self._meter.permits.acquire(1):
-            return self._session(*inputs, **options)
+        self._engine.check()
+        return self._session(*inputs, **options)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)

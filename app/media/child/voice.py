@@ -14,7 +14,6 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from app.errors import MediaError
-from app.inference.runner.threads import Permits
 from app.media.child.pauses import find_cut, find_speech
 from app.media.child.spectrogram import FRAMES_PER_SECOND, Samples, log_mel
 from app.media.child.word_times import timed_words, token_starts
@@ -54,10 +53,9 @@ Part = tuple[float, float, list[int]]
 
 
 class VoiceEngine:
-    """Whisper model in `folder`. Native work holds one thread permit at a time."""
+    """Whisper model in `folder`. It computes with one thread."""
 
-    def __init__(self, folder: Path, permits: Permits) -> None:
-        self._permits = permits
+    def __init__(self, folder: Path) -> None:
         self._whisper = ctranslate2.models.Whisper(
             str(folder), device="cpu", compute_type="int8", inter_threads=1, intra_threads=1
         )
@@ -86,16 +84,14 @@ class VoiceEngine:
         return Transcribed(command.id, used.used, moved, language if segments else "")
 
     def _encode(self, samples: Samples) -> Any:
-        with self._permits.acquire(1):
-            seconds = _window_seconds(len(samples))
-            features = log_mel(samples, seconds, self._whisper.n_mels)
-            return self._whisper.encode(ctranslate2.StorageView.from_array(features[None]))
+        seconds = _window_seconds(len(samples))
+        features = log_mel(samples, seconds, self._whisper.n_mels)
+        return self._whisper.encode(ctranslate2.StorageView.from_array(features[None]))
 
     def _detect(self, encoded: Any) -> str:
         if not self._whisper.is_multilingual:
             return "en"
-        with self._permits.acquire(1):
-            found: str = self._whisper.detect_language(encoded)[0][0][0]
+        found: str = self._whisper.detect_language(encoded)[0][0][0]
         return found.strip("<|>")
 
     def _segments(
@@ -125,16 +121,15 @@ class VoiceEngine:
 
     def _generate(self, encoded: Any, prompt: list[int], *, is_again: bool) -> Any:
         """Write down what is said; again with more effort, and no words in circles."""
-        with self._permits.acquire(1):
-            return self._whisper.generate(
-                encoded,
-                [prompt],
-                beam_size=5 if is_again else 1,
-                no_repeat_ngram_size=4 if is_again else 0,
-                max_length=len(prompt) + MAX_NEW_TOKENS,
-                return_no_speech_prob=True,
-                return_scores=True,
-            )[0]
+        return self._whisper.generate(
+            encoded,
+            [prompt],
+            beam_size=5 if is_again else 1,
+            no_repeat_ngram_size=4 if is_again else 0,
+            max_length=len(prompt) + MAX_NEW_TOKENS,
+            return_no_speech_prob=True,
+            return_scores=True,
+        )[0]
 
     def _words(
         self, parts: list[Part], encoded: Any, language: str, seconds: float
@@ -145,8 +140,7 @@ class VoiceEngine:
             return [()] * len(parts)
         begin = self._tokens.begin(language, is_multilingual=self._whisper.is_multilingual)
         frames = max(1, int(seconds * FRAMES_PER_SECOND))
-        with self._permits.acquire(1):
-            found = self._whisper.align(encoded, begin, [said], frames)[0]
+        found = self._whisper.align(encoded, begin, [said], frames)[0]
         starts, first, words = token_starts(found.alignments, len(said)), 0, []
         for _, _, part in parts:
             last = first + len(part)
@@ -161,14 +155,13 @@ class VoiceEngine:
         encoded = self._encode(noise.astype(np.float32))
         check()
         prompt = self._tokens.begin("en", is_multilingual=self._whisper.is_multilingual)
-        with self._permits.acquire(1):
-            self._whisper.generate(
-                encoded,
-                [prompt],
-                beam_size=1,
-                max_length=len(prompt) + UTTERANCE_TOKENS,
-                suppress_tokens=[-1, self._tokens.end],  # else it may end at once
-            )
+        self._whisper.generate(
+            encoded,
+            [prompt],
+            beam_size=1,
+            max_length=len(prompt) + UTTERANCE_TOKENS,
+            suppress_tokens=[-1, self._tokens.end],  # else it may end at once
+        )
         return round(time.process_time() - began, 3)
 
 

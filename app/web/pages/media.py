@@ -42,6 +42,7 @@ async def choose(name: str) -> Response:
     context = server_context()
     await asyncio.to_thread(context.media.voice_models.choose, name)
     context.media.voice.unload_after_current()
+    context.media.measure_voice()
     context.hub.models_changed()
     return Response(status=DONE)
 

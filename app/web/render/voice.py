@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.media.extras import EXTRAS
+from app.media.protocol import UTTERANCE_SECONDS
 from app.media.setup import SetupTask
-from app.media.voice_catalogue import VOICE_CATALOGUE
+from app.media.voice_catalogue import VOICE_CATALOGUE, estimate_seconds
 from app.web.context import ServerContext
 
 DOWNLOADS: Final = {"voice": 200, "ocr": 130}
@@ -17,7 +18,9 @@ DOWNLOADS: Final = {"voice": 200, "ocr": 130}
 
 @dataclass(frozen=True, slots=True)
 class VoiceRow:
-    """A voice model that is here, or can be downloaded. line: what its download does now."""
+    """A voice model that is here, or can be downloaded. seconds: what an utterance of
+    UTTERANCE_SECONDS takes here, measured or estimated by another model's; line: what its download
+    does now."""
 
     name: str
     title: str
@@ -25,6 +28,8 @@ class VoiceRow:
     size: int
     is_installed: bool
     is_chosen: bool
+    seconds: float | None = None
+    is_measured: bool = False
     line: str = ""
     error: str = ""
 
@@ -49,6 +54,7 @@ class VoiceView:
     voice: ExtraView | None
     ocr: ExtraView | None
     rows: tuple[VoiceRow, ...]
+    utterance: int = UTTERANCE_SECONDS
 
 
 async def load_voice_view(context: ServerContext) -> VoiceView:
@@ -57,6 +63,7 @@ async def load_voice_view(context: ServerContext) -> VoiceView:
     has_extra = media.extras.is_installed("voice")
     chosen = (await asyncio.to_thread(media.voice_models.chosen)).name if installed else ""
     tasks = {task.key: task for task in media.setup.all()}
+    speeds = await asyncio.to_thread(media.voice_models.speeds)
     rows = []
     for name in [*VOICE_CATALOGUE, *(name for name in installed if name not in VOICE_CATALOGUE)]:
         entry, model, task = VOICE_CATALOGUE.get(name), installed.get(name), tasks.get(name)
@@ -68,6 +75,8 @@ async def load_voice_view(context: ServerContext) -> VoiceView:
                 model.size if model else entry.size if entry else 0,
                 is_installed=model is not None,
                 is_chosen=name == chosen,
+                seconds=speeds.get(name) or estimate_seconds(name, speeds),
+                is_measured=name in speeds,
                 line=task.line if task and task.is_running else "",
                 error=task.error if task else "",
             )

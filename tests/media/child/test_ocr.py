@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from app.errors import MediaError
-from app.inference.runner.threads import open_permits
 from app.media.child.ocr import OcrEngine, TextBox, in_lines
 from app.media.protocol import Recognize, Recognized, Transcribe
 from tests.media.samples import drawn, encoded, written
@@ -23,8 +22,8 @@ TEXTS = {
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> OcrEngine:
-    return OcrEngine(open_permits(tmp_path_factory.mktemp("permits"), 2))
+def engine() -> OcrEngine:
+    return OcrEngine()
 
 
 def read(engine: OcrEngine, image: Image.Image, kind: str = "PNG") -> str:

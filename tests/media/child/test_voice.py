@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from app.errors import MediaError
-from app.inference.runner.threads import LocalPermits
 from app.media.child.voice import VoiceEngine
 from app.media.protocol import MAX_WINDOW_BYTES, SAMPLE_RATE, Transcribe, Transcribed
 from tests.whisper import speak, whisper_folder
@@ -18,7 +17,7 @@ from tests.whisper import speak, whisper_folder
 
 @pytest.fixture(scope="module")
 def whisper() -> VoiceEngine:
-    return VoiceEngine(whisper_folder(), LocalPermits(1))
+    return VoiceEngine(whisper_folder())
 
 
 def samples_of(path: Path) -> bytes:

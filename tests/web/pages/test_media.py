@@ -6,6 +6,7 @@ from pathlib import Path
 
 from app.web.bodies import max_body_bytes
 from tests.application import PAGE, context_of, run_app, text_of
+from tests.patience import until
 from tests.tiny_whisper import write_tiny_whisper
 
 
@@ -28,6 +29,9 @@ async def test_a_voice_model_is_chosen_used_and_deleted(tmp_path: Path) -> None:
         assert await made.get_json() == {"text": ""}
         made = await browser.post("/dictation/file?name=a.wav", data=b"RIFF", headers=PAGE)
         assert made.status_code == 415
+        await until(lambda: "two" in context_of(app).media.voice_models.speeds())
+        page = await text_of(await browser.get("/models", headers=PAGE))
+        assert "5 s of speech take 0." in page
         assert (await browser.delete("/media/two", headers=PAGE)).status_code == 204
         assert (await browser.post("/media/nothing/choose", headers=PAGE)).status_code == 404
         assert (await browser.post("/media/nothing/setup", headers=PAGE)).status_code == 404

@@ -29,6 +29,7 @@ from tests.patience import PATIENCE, until
 
 PROGRAM = {"Host": "localhost:8000", "Content-Type": "application/json"}
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+CHAT |= {"input": "hi"}  # in the words of another protocol
 
 
 class Stage:
@@ -117,7 +118,9 @@ async def test_text_is_streamed_while_it_is_generated(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("is_streamed", [True, False])
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/chat"])
+@pytest.mark.parametrize(
+    "path", ["/v1/chat/completions", "/v1/messages", "/v1/responses", "/api/chat"]
+)
 async def test_a_closed_connection_stops_the_answer(
     stage: Stage, path: str, is_streamed: bool
 ) -> None:
@@ -154,6 +157,27 @@ async def test_a_long_wait_sends_comments(stage: Stage, monkeypatch: pytest.Monk
         said = said[said.index(b"data: {") :].partition(b"\n")[0]
         error = json.loads(said.removeprefix(b"data: "))["error"]
         assert error["code"] == "context_length_exceeded"
+
+
+@pytest.mark.parametrize(
+    ("path", "waiting", "failed"),
+    [
+        ("/v1/messages", b"event: ping", b'"type":"invalid_request_error"'),
+        ("/v1/responses", http.COMMENT, b"event: response.failed"),
+    ],
+)
+async def test_other_protocols_wait_and_fail_in_their_own_words(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, path: str, waiting: bytes, failed: bytes
+) -> None:
+    monkeypatch.setattr(http, "KEEP_ALIVE_SECONDS", 0.02)
+    async with stage.asked(path, CHAT) as reading:
+        await hear(reading, waiting)
+        number = (await stage.command()).id
+        stage.runner.say(Delta(number, "one"))
+        await hear(reading, b"one")
+        stage.runner.say(Failed(number, "Too long.", 413))
+        said = await hear(reading, failed)
+        assert b"Too long." in said
 
 
 async def test_events_without_a_form_do_not_delay_the_keep_alive(

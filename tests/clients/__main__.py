@@ -1,14 +1,21 @@
-"""Runs the scripts of these clients, or of all: `python -m tests.clients [NAME ...]`."""
+"""Runs the scripts of these clients, or of all: `python -m tests.clients [NAME ...]`.
+
+At the end stands the table of docs/clients.md: what was tried, in which version, and when.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import venv
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Final
 
@@ -18,15 +25,20 @@ from tests.smollm2 import NAME, store_with_smollm2
 SCRIPTS: Final = Path(__file__).with_name("scripts")
 ENVIRONMENTS: Final = ROOT / ".cache" / "clients"
 PYTHON: Final = {
+    "anthropic": ("anthropic",),
     "openai": ("openai>=2,<3",),
+    "openai_responses": ("openai>=2,<3",),
     "ollama": ("ollama>=0.6,<0.7",),
     "langchain": ("langchain-openai", "langchain-ollama"),
     "litellm": ("litellm",),
     "instructor": ("instructor",),
     "pydantic_ai": ("pydantic-ai-slim[openai]",),
+    "smolagents": ("smolagents[openai]",),
+    "llm": ("llm",),
+    "aider": ("aider-chat",),
     "lm_eval": ("lm_eval[api]", "tokenizers"),
 }
-NODE: Final = {"ai_sdk": ("ai", "@ai-sdk/openai-compatible")}
+NODE: Final = {"ai_sdk": ("ai", "@ai-sdk/openai-compatible", "@ai-sdk/openai", "@ai-sdk/anthropic")}
 SECONDS: Final = 600
 
 
@@ -42,7 +54,7 @@ def main() -> int:
 async def run(names: list[str]) -> int:
     """The number of those that fell."""
     commands = {name: node(name) if name in NODE else python(name) for name in names}
-    fell = 0
+    rows: list[tuple[str, str, bool]] = []
     with tempfile.TemporaryDirectory(prefix="wick-clients-") as folder:
         store = store_with_smollm2()
         server = Server(Path(folder), store, titles="off", threads=2)
@@ -50,14 +62,44 @@ async def run(names: list[str]) -> int:
         try:
             for name, command in commands.items():
                 words = [*command, server.origin, NAME, store / NAME]
-                done = await asyncio.to_thread(
-                    subprocess.run, words, check=False, timeout=SECONDS, cwd=ENVIRONMENTS
-                )
-                fell += done.returncode != 0
-                print(name, "is well" if not done.returncode else "FELL", flush=True)
+                is_well = await _succeeds(words)
+                rows.append((name, versions(name), is_well))
+                print(name, "is well" if is_well else "FELL", flush=True)
         finally:
             await server.stop()
-    return fell
+    print(f"\n| client | version | {datetime.now(UTC):%Y-%m-%d} |\n|---|---|---|")
+    for name, found, is_well in rows:
+        print(f"| {name} | {found} | {'works' if is_well else 'fails'} |")
+    return sum(not is_well for _, _, is_well in rows)
+
+
+async def _succeeds(words: list[str | Path]) -> bool:
+    try:
+        done = await asyncio.to_thread(
+            subprocess.run, words, check=False, timeout=SECONDS, cwd=ENVIRONMENTS
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
+def versions(name: str) -> str:
+    """The versions of a client's packages, as they are installed."""
+    if name in NODE:
+        folder = ENVIRONMENTS / name / "node_modules"
+        found = {
+            package: json.loads((folder / package / "package.json").read_text())["version"]
+            for package in NODE[name]
+        }
+    else:
+        packages = [re.split(r"[<>=\[]", package)[0] for package in PYTHON[name]]
+        path = [str(folder) for folder in (ENVIRONMENTS / name).glob("lib/*/site-packages")]
+        installed = {
+            one.name.lower().replace("_", "-"): one.version
+            for one in metadata.distributions(path=path)
+        }
+        found = {one: installed.get(one.replace("_", "-"), "?") for one in packages}
+    return ", ".join(f"{package} {version}" for package, version in found.items())
 
 
 def python(name: str) -> list[str | Path]:

@@ -56,3 +56,14 @@ for mode in (instructor.Mode.JSON_SCHEMA, instructor.Mode.JSON):
         temperature=0,
     )
     assert isinstance(city, City)
+
+# By a call of a tool, whose arguments follow the class.
+tools = instructor.from_openai(client, mode=instructor.Mode.TOOLS)
+city = tools.chat.completions.create(
+    model=MODEL,
+    messages=[{"role": "user", "content": "Tell of Rome."}],
+    response_model=City,
+    max_retries=1,
+    max_tokens=300,
+)
+assert isinstance(city, City)

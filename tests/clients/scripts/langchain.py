@@ -9,9 +9,10 @@ sys.path.pop(0)  # this folder has scripts with the names of the clients
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_ollama import ChatOllama, OllamaEmbeddings, OllamaLLM
 from langchain_openai import ChatOpenAI, OpenAI, OpenAIEmbeddings
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 ORIGIN, MODEL, _ = sys.argv[1:]
+ALONE = {"parallel_tool_calls": False}
 HERE = {"base_url": f"{ORIGIN}/v1", "api_key": "none", "model": MODEL}
 
 
@@ -50,3 +51,19 @@ assert OllamaLLM(base_url=ORIGIN, model=MODEL, num_predict=4).invoke("Once upon"
 texts = OpenAIEmbeddings(**HERE, check_embedding_ctx_length=False, dimensions=32)
 assert [len(vector) for vector in texts.embed_documents(["a fox", "a hen"])] == [32, 32]
 assert len(OllamaEmbeddings(base_url=ORIGIN, model=MODEL).embed_query("a fox")) > 32
+
+
+# Calls of a tool, and OpenAI's newer protocol.
+class Town(BaseModel):
+    """A town."""
+
+    name: str = Field(max_length=20)
+
+
+caller = ChatOpenAI(**HERE, temperature=0, max_tokens=60, model_kwargs=ALONE)
+asked = caller.bind_tools([Town], tool_choice="Town").invoke("Name a town.")
+assert [call["name"] for call in asked.tool_calls] == ["Town"]
+result = ToolMessage("done", tool_call_id=asked.tool_calls[0]["id"])
+assert OPENAI.invoke([HumanMessage("Name a town."), asked, result]) is not None
+newer = ChatOpenAI(**HERE, temperature=0, max_tokens=30, use_responses_api=True)
+assert newer.invoke("Say hello.").text

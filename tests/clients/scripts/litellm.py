@@ -30,3 +30,19 @@ except litellm.ContextWindowExceededError:
     pass
 else:
     raise AssertionError("it was read")
+
+# A call of a tool, and Anthropic's protocol.
+function = {"name": "weather", "parameters": {"type": "object", "properties": {}}}
+called = litellm.completion(
+    **OPENAI,
+    messages=HELLO,
+    tools=[{"type": "function", "function": function}],
+    tool_choice="required",
+    max_tokens=60,
+)
+assert called.choices[0].message.tool_calls[0].function.name == "weather"
+claude = {"model": f"anthropic/{MODEL}", "api_base": ORIGIN, "api_key": "none"}
+given = claude | {"messages": HELLO, "max_tokens": 10, "temperature": 0}
+whole = litellm.completion(**given).choices[0].message.content
+parts = litellm.completion(**given, stream=True)
+assert "".join(part.choices[0].delta.content or "" for part in parts) == whole != ""

@@ -6,14 +6,23 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from quart import Quart
 
+from app.conversations.submission import Prompt
+from app.inference.process import RunnerProcess
+from app.inference.protocol import Delta, Finished, Generate
 from app.media.extras import EXTRAS
-from tests.application import OWN, BrowserClient, context_of, run_app, sign_in, text_of
+from app.models.store import ModelStore
+from app.models.text.tools import ToolCallDelta
+from tests.application import OWN, PAGE, BrowserClient, context_of, run_app, sign_in, text_of
+from tests.inference.scripted import ScriptedRunner
 from tests.patience import until
+from tests.tiny_gguf import write_tiny_gguf
 
+CHAT, ADD = "0123456789abcdef", "sample__add"
 SERVERS = Path(__file__).parents[2] / "tools/mcp"
 SAMPLE = shlex.join([sys.executable, str(SERVERS / "sample_server.py")])
 BAD = shlex.join([sys.executable, str(SERVERS / "bad_server.py")])
@@ -53,6 +62,50 @@ async def test_an_owner_adds_a_server_and_allows_it(tmp_path: Path) -> None:
         await owner.ask("POST", f"/tools/{server}/remove")
         answer = await owner.ask("GET", "/tools?done=removed")
         assert "sample" not in await text_of(answer)
+
+
+async def test_a_chat_uses_a_tool_of_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = ScriptedRunner()
+
+    async def start(*_: object) -> ScriptedRunner:
+        return runner
+
+    monkeypatch.setattr(RunnerProcess, "start", start)
+    ModelStore(tmp_path / "models").install(write_tiny_gguf(tmp_path / "tiny.gguf"), "tiny")
+    async with run_app(tmp_path, titles="off", measure_engines=False) as app:
+        owner = BrowserClient(app)
+        await add(owner, app, name="sample", target=SAMPLE)
+        dialog = await text_of(await owner.ask("GET", f"/chats/{CHAT}/tools", headers=PAGE))
+        assert "Add numbers" in dialog
+        saved = await owner.ask("POST", f"/chats/{CHAT}/tools", form={"tool": ADD}, headers=PAGE)
+        assert "On in this chat: Add numbers." in await text_of(saved)
+        prompt = Prompt(user_id=1, chat_id=CHAT, text="2+3?", client_id="client01", model="tiny")
+        answer = (await context_of(app).answers.submit(prompt)).answer_id
+        await until(lambda: bool(generated(runner)))
+        assert [spec.name for spec in generated(runner)[0].tools] == [ADD]
+        call = ToolCallDelta(0, "a", ADD, '{"a": 2, "b": 3}')
+        runner.say(Delta(answer, "", calls=(call,)), ended(answer, "tool_calls"))
+        await until(lambda: any(one.is_asking for one in context_of(app).hub.streams()))
+        address = f"/chats/{CHAT}/messages/{answer}/calls/0"
+        given = await owner.ask("POST", address, form={"decision": "allow"}, headers=PAGE)
+        assert given.status_code == 204
+        await until(lambda: len(generated(runner)) == 2)
+        last = generated(runner)[1].turns[-1]
+        assert (last.role, last.tool, last.content) == ("tool", ADD, "5")
+        runner.say(Delta(answer, "It is 5."), ended(answer, "stop"))
+        await until(lambda: context_of(app).hub.stream(answer) is None)
+        html = await text_of(await owner.ask("GET", f"/chats/{CHAT}"))
+        assert 'data-tool-call data-status="done"' in html
+
+
+def generated(runner: ScriptedRunner) -> list[Generate]:
+    return [command for command in runner.sent if isinstance(command, Generate) and command.chat]
+
+
+def ended(answer: int, reason: Literal["stop", "tool_calls"]) -> Finished:
+    return Finished(answer, reason, 9, 4, 2, 0.1, 0.1, 0)
 
 
 async def user_id(app: Quart, name: str) -> int:

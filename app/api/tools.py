@@ -58,10 +58,13 @@ def to_specs(tools: Sequence[OfferedTool]) -> tuple[ToolSpec, ...]:
 
 
 def _spec(number: int, tool: OfferedTool) -> ToolSpec:
-    if tool.type != "function" or tool.function is None:
+    if tool.type != "function":
         raise ApiError(
-            f"Models here can call functions only, not “{tool.type}”.", param=f"tools[{number}]"
+            f"Models here can call functions only, not tools like “{tool.type}”.",
+            param=f"tools[{number}]",
         )
+    if tool.function is None:
+        raise ApiError("One of the tools has no function.", param=f"tools[{number}]")
     function = tool.function
     return function_spec(function.name, function.description, function.parameters)
 

@@ -39,6 +39,10 @@ for chat in (OPENAI, OLLAMA):
     assert whole.usage_metadata["output_tokens"] > 0
     assert "".join(chunk.content for chunk in chat.stream("Say hello.")) == whole.content
     assert chat.invoke(TURNS) is not None
+CALLING = ChatOpenAI(**HERE, max_tokens=200).bind_tools([City], tool_choice="required")
+(call,) = CALLING.invoke("Name a city.", parallel_tool_calls=False).tool_calls
+assert call["name"] == "City"
+assert call["args"].keys() == {"name", "country"}
 for made in (
     OPENAI.with_structured_output(City, method="json_schema").invoke("Name a city."),
     OLLAMA.with_structured_output(City, method="json_schema").invoke("Name a city."),

@@ -14,7 +14,7 @@ from app.background import BackgroundTasks
 from app.conversations.answer_state import LiveAnswer
 from app.conversations.given_documents import whole_documents
 from app.conversations.hub import Hub
-from app.conversations.tool_calls import CallDrafts, CallRecord, encode_calls
+from app.conversations.tool_calls import CUT, CallDrafts, CallRecord, encode_calls
 from app.db import chats, messages
 from app.db.connection import Database
 from app.db.messages import Message, Status
@@ -118,6 +118,7 @@ class AnswerRecorder:
                 self._pause(event)
                 return
             case Finished():
+                self._keep_cut_calls(event)
                 status: Status = "stopped" if self._was_stopped(event) else "done"
                 self._end(status, None, event)
                 return
@@ -131,6 +132,17 @@ class AnswerRecorder:
                 self._end("interrupted", message, finished)
                 return
         self.hub.stream_changed(stream, urgent=stream.status != before)
+
+    def _keep_cut_calls(self, finished: Finished) -> None:
+        """Show calls in which the answer came to its longest: else it would seem to be empty."""
+        if finished.reason == "length" and self.drafts.drafts:
+            cut = [call.ended("failed", CUT) for call in self._take_calls()]
+            self.stream.calls = (*self.stream.calls, *cut)
+
+    def _take_calls(self) -> list[CallRecord]:
+        stream = self.stream
+        step = stream.calls[-1].step + 1 if stream.calls else 0
+        return self.drafts.take(step, len(stream.text), len(stream.thought))
 
     def _was_stopped(self, finished: Finished) -> bool:
         has_called = finished.reason == "tool_calls"
@@ -146,9 +158,7 @@ class AnswerRecorder:
             stream.text = stream.text.rstrip("\n") + "\n\n"
         if stream.thought:
             stream.thought = stream.thought.rstrip("\n") + "\n\n"
-        step = stream.calls[-1].step + 1 if stream.calls else 0
-        calls = self.drafts.take(step, len(stream.text), len(stream.thought))
-        self.on_calls(self, calls, counts)
+        self.on_calls(self, self._take_calls(), counts)
 
     def _append(self, delta: Delta) -> None:
         self.stream.status = "streaming"

@@ -27,6 +27,7 @@ MAX_RESULT_CHARS: Final = 24_000
 MAX_NAME_CHARS: Final = 128
 DENIED: Final = "The user did not allow this call."
 STOPPED: Final = "The user stopped the answer before this call had a result."
+CUT: Final = "The answer reached its length limit while this call was written."
 ENDED: Final = "Wick ended while this call ran, so it has no result."
 
 

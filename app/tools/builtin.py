@@ -21,9 +21,14 @@ SOURCE: Final = "Wick"
 Run = Callable[[Mapping[str, Any]], Awaitable[str]]
 
 
-def schema(required: str = "", **properties: str) -> str:
-    """Return the JSON schema of arguments that are all texts, with their descriptions."""
-    fields = {name: {"type": "string", "description": text} for name, text in properties.items()}
+def schema(required: str = "", longest: int = 200, pattern: str = "", **properties: str) -> str:
+    """Return the JSON schema of arguments that are all texts, with their descriptions.
+
+    longest, pattern: what they can be, so that small models come to an end."""
+    bound: dict[str, Any] = {"pattern": pattern} if pattern else {"maxLength": longest}
+    fields = {
+        name: {"type": "string", "description": text, **bound} for name, text in properties.items()
+    }
     found: dict[str, Any] = {"type": "object", "properties": fields}
     if required:
         found["required"] = [required]
@@ -49,7 +54,11 @@ CALCULATOR: Final = Tool(
     ToolSpec(
         "calculator",
         "Calculates an expression exactly, such as (2 + 3) * 4, sqrt(2), 2^10 or sin(pi / 6).",
-        schema("expression", expression="The expression to calculate."),
+        schema(
+            "expression",
+            pattern=r"^[0-9a-z+*/^%()., -]{1,120}$",
+            expression="The expression to calculate.",
+        ),
     ),
     "Calculator",
     SOURCE,
@@ -58,7 +67,7 @@ READ_PAGE: Final = Tool(
     ToolSpec(
         "read_web_page",
         "Reads a web page or a document on the web as text.",
-        schema("url", url="Its address, with https://."),
+        schema("url", web.MAX_URL_CHARS, url="Its address, with https://."),
     ),
     "Read a web page",
     SOURCE,

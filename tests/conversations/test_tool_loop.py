@@ -9,6 +9,7 @@ import pytest
 from app.conversations.answer_state import MessageRef
 from app.conversations.history import first_in_context, to_turns
 from app.conversations.tool_calls import (
+    CUT,
     DENIED,
     ENDED,
     MAX_ARGUMENTS_CHARS,
@@ -228,6 +229,17 @@ async def test_a_call_that_takes_too_long_is_ended(
     answer = await services.ask()
     say_call(services, answer, "clock")
     assert "longer than" in (await goes_on(services, 2)).turns[-1].content
+
+
+async def test_a_call_that_is_cut_at_the_length_limit_is_shown(
+    services: ScriptedServices, tools: ScriptedTools
+) -> None:
+    answer = await services.ask()
+    cut = called(0, "add", '{"text": "and so on')
+    services.runner.say(Delta(answer, "", calls=(cut,)), finished(answer, "length"))
+    message = await services.ended(answer)
+    (call,) = parse_calls(message.calls)
+    assert (call.status, call.result, message.finish_reason) == ("failed", CUT, "length")
 
 
 async def test_stop_ends_what_asks_and_what_runs(

@@ -100,7 +100,7 @@ class Services:
         self.mcp_admin = McpAdmin(self.mcp_servers, db)
         self.toolbox = Toolbox(
             BuiltinTools(settings, self.reader),
-            SearchTools(self.search),
+            SearchTools(self.search, lambda chat_id: self.of(chat_id).document_search),
             McpSource(self.mcp_servers),
         )
         self.pictures = Pictures(db, PictureFolder(settings.data_dir / "pictures"))

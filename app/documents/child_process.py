@@ -10,6 +10,7 @@ from typing import Final
 from app.config import confined_environment
 
 MAX_LINE_BYTES: Final = 64 << 10
+END_SECONDS: Final = 0.5
 
 
 class ChildProcess:
@@ -57,8 +58,12 @@ class ChildProcess:
         self._stdin.close()
 
     async def _end(self) -> None:
-        with suppress(ProcessLookupError):
-            self._process.kill()
+        with suppress(TimeoutError):  # one that is done ends by itself, and is reaped in peace
+            async with asyncio.timeout(END_SECONDS):
+                await self._process.wait()
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
         while await self._stdout.read(1 << 20):  # what it still held in its pipe
             pass
         await self._process.wait()

@@ -69,7 +69,6 @@ function write(text) {
   area.dispatchEvent(new Event("input", { bubbles: true }));
 }
 const ready = () => [...chips.querySelectorAll("[data-status=ready]")];
-const texts = () => ready().filter(({ dataset }) => dataset.kind !== "image");
 function changed() {
   field.value = ready().map((one) => one.dataset.attachment).join(" ");
   field.dispatchEvent(new Event("input", { bubbles: true })); // drafts.js keeps it
@@ -82,9 +81,9 @@ chips.addEventListener("changed", changed);
 const model = () => byId("model")?.value ?? "";
 const about = () => new URLSearchParams({ model: model(), chat: form.dataset.address.split("/").pop() });
 function weigh() {
-  const total = texts().reduce((sum, { dataset }) => sum + Number(dataset.tokens), 0);
-  const over = texts().find(({ dataset }) => total > dataset.limit);
-  const share = Math.round((100 * total) / texts()[0]?.dataset.limit);
+  const total = ready().reduce((sum, { dataset }) => sum + Number(dataset.tokens), 0);
+  const over = ready().find(({ dataset }) => total > dataset.limit);
+  const share = Math.round((100 * total) / ready()[0]?.dataset.limit);
   const cost = share > 4 ? `These files fill ${share} % of what the model reads at once.` : "";
   const text = over ? over.dataset.warning : cost;
   warning.toggleAttribute("data-fits", !over);
@@ -93,7 +92,7 @@ function weigh() {
   recount();
 }
 async function recount() {
-  const stale = texts().filter(({ dataset }) => dataset.for !== model());
+  const stale = ready().filter(({ dataset }) => dataset.for !== model());
   if (!stale.length) return;
   for (const { dataset } of stale) dataset.for = model();
   for (const now of (await read(field.value))?.children ?? []) {

@@ -25,6 +25,7 @@ from app.api.chats.schemas import (
     EditedMessage,
     FileChange,
     FileObject,
+    FileText,
     MessageList,
     MessageObject,
     NewChat,
@@ -304,6 +305,12 @@ ENDPOINTS: Final = (
         *("patch", _FILE, "Chats", "Describe a picture, or change the text in it"),
         request=FileChange,
         response=FileObject,
+    ),
+    Endpoint(
+        *("post", f"{_FILE}/text", "Chats", "Read the text in a picture (OCR)"),
+        response=FileText,
+        notes="The text is kept with the picture, for models that see none. 501 where reading text"
+        " in pictures is not set up.",
     ),
     Endpoint(
         *("get", f"{_FILE}/content", "Chats", "Get the text of a file, or the picture"),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from app.errors import ApiError, AttachmentRefused, PullError
+from app.errors import ApiError, AttachmentRefused, DiskFull, PullError
 from app.inference.protocol import Generate
 from app.media.picture_files import HeldPictures
 from app.media.pictures import MAX_PICTURE_BYTES, Picture
@@ -132,10 +132,10 @@ async def _decoded(sent: SentPicture) -> Picture:
 
 def _image(held: HeldPictures, picture: Picture, sent: SentPicture) -> TurnImage:
     held.put(picture)
-    path = held.path(picture.digest, picture.media_type)
-    if path is None:
+    try:
+        path = held.path(picture.digest, picture.media_type)
+    except DiskFull:
         held.release([picture.digest])
-        raise ApiError(
-            "This system can't hold pictures of programs in memory.", status=501, param=sent.param
-        )
+        raise
+    assert path is not None  # noqa: S101 - it was just put there
     return TurnImage(picture.digest, str(path), picture.width, picture.height, sent.place)

@@ -130,6 +130,13 @@ class Attachments:
         counts = await self._count(user_id, unknown, model) if unknown else {}
         known = [file for file in files if file.is_picture or _is_of(file, model)]
         now = {file.id: file for file in known}
+        shown = [] if model.sees else [file for file in known if file.is_picture]
+        texts = await attachments.texts(self._db, user_id, [file.id for file in shown])
+        now |= {  # of a picture that it cannot see, a model reads the text
+            file.id: replace(file, tokens=estimate_tokens(picture_block(file, texts[file.id])))
+            for file in shown
+            if file.id in texts
+        }
         now |= {
             file.id: replace(file, tokens=counts[file.id], counted_by=model.name)
             for file in files

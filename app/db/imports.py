@@ -102,6 +102,7 @@ class StagedImport:
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
+        self._left_out = list[tuple[str, str]]()
 
     async def empty(self) -> int:
         return int((await self._rows("SELECT empty FROM counts"))[0][0])
@@ -111,11 +112,16 @@ class StagedImport:
         rows = await self._rows("SELECT text FROM about LIMIT 1")
         return str(rows[0]["text"]) if rows else ""
 
+    def note_left_out(self, name: str, reason: str) -> None:
+        """Note what was left out since the file was read."""
+        self._left_out.append((name, reason))
+
     async def left_out(self) -> tuple[list[tuple[str, str]], int]:
         """Return names and reasons of the first, and how many there are in all."""
         rows = await self._rows("SELECT name, reason FROM left_out")
         count = await self._rows("SELECT left_out FROM counts")
-        return [(row["name"], row["reason"]) for row in rows], int(count[0][0])
+        named = [(row["name"], row["reason"]) for row in rows] + self._left_out
+        return named[:NAMED_LEFT_OUT], int(count[0][0]) + len(self._left_out)
 
     async def next_chat(self, after: int) -> sqlite3.Row | None:
         """The chat that follows a place, first after -1."""

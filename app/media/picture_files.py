@@ -6,8 +6,11 @@ import contextlib
 import os
 import re
 import secrets
+import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -87,12 +90,37 @@ class PictureFolder:
         return self._folder / digest[:2] / f"{digest}{ending}"
 
 
+@dataclass(frozen=True, slots=True)
+class _OpenCopy:
+    """A copy of a picture that another process can open, until it is closed."""
+
+    path: Path
+    close: Callable[[], None]
+
+
+def _open_copy(digest: str, data: bytes) -> _OpenCopy:
+    """Raises DiskFull."""
+    if hasattr(os, "memfd_create"):
+        memory = os.memfd_create(f"wick-{digest[:8]}")
+        with os.fdopen(os.dup(memory), "wb") as file:
+            file.write(data)
+        return _OpenCopy(Path(f"/proc/{os.getpid()}/fd/{memory}"), partial(os.close, memory))
+    try:  # macOS: a file of this user alone, which the system also clears away
+        temporary = tempfile.NamedTemporaryFile(prefix="wick-picture-")  # noqa: SIM115
+        temporary.write(data)
+        temporary.flush()
+    except OSError as error:
+        raise DiskFull("There is no room left on the disk for this picture.") from error
+    return _OpenCopy(Path(temporary.name), temporary.close)
+
+
 class PictureMemory:
-    """Pictures that no disk ever holds."""
+    """Pictures that no disk holds, but for what another process has to open where the system has
+    no files in memory."""
 
     def __init__(self) -> None:
         self._pictures: dict[str, Picture] = {}
-        self._opened: dict[str, int] = {}
+        self._opened: dict[str, _OpenCopy] = {}
 
     def put(self, picture: Picture) -> None:
         self._pictures[picture.digest] = picture
@@ -104,19 +132,18 @@ class PictureMemory:
         return picture.thumbnail if media_type == THUMBNAIL_TYPE else picture.data
 
     def path(self, digest: str, media_type: str) -> Path | None:
-        """Return a file in memory; there is none where the system has no such thing."""
+        """Return a file in memory, or a temporary one where the system has none in memory."""
         data = self.read(digest, media_type)
-        if data is None or not hasattr(os, "memfd_create"):
+        if data is None:
             return None
         if digest not in self._opened:
-            self._opened[digest] = os.memfd_create(f"wick-{digest[:8]}")
-            os.write(self._opened[digest], data)
-        return Path(f"/proc/{os.getpid()}/fd/{self._opened[digest]}")
+            self._opened[digest] = _open_copy(digest, data)
+        return self._opened[digest].path
 
     def remove(self, digest: str) -> None:
         self._pictures.pop(digest, None)
         if (opened := self._opened.pop(digest, None)) is not None:
-            os.close(opened)
+            opened.close()
 
     def digests(self) -> set[str]:
         return set(self._pictures)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib.util
 import logging
 import sys
 from contextlib import suppress
@@ -24,9 +25,10 @@ log = logging.getLogger(__name__)
 COMMAND: Final = (sys.executable, "-m", "app.media.child.picture")
 MAX_PICTURE_BYTES: Final = 20 << 20
 MAX_PIXELS: Final = 64_000_000
+HEIF_PACKAGE: Final = "pi_heif"
 WALL_SECONDS: Final = 60.0
 MAX_RESULT_BYTES: Final = 40 << 20
-SUPPORTED: Final = "JPEG, PNG, GIF, WebP, AVIF, BMP and TIFF"
+SUPPORTED: Final = "JPEG, PNG, GIF, WebP, HEIC, AVIF, BMP and TIFF"
 _SIGNATURES: Final = (
     *(b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a"),
     *(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
@@ -88,9 +90,10 @@ class PictureDecoder:
             limit = MAX_PICTURE_BYTES >> 20
             raise AttachmentRefused(f"{name} is too large: the limit for pictures is {limit} MB.")
         ending = PurePosixPath(name).suffix.lower()
-        if data[4:8] == b"ftyp" and data[8:12] in _HEIF:
+        is_heif = data[4:8] == b"ftyp" and data[8:12] in _HEIF
+        if is_heif and importlib.util.find_spec(HEIF_PACKAGE) is None:
             raise AttachmentRefused(
-                f"HEIC pictures aren't supported. Save {name} as JPEG or PNG first."
+                f"HEIC pictures can't be read here. Save {name} as JPEG or PNG first."
             )
         if ending == ".svgz":
             raise AttachmentRefused(

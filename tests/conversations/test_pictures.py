@@ -169,8 +169,12 @@ async def test_a_file_with_hostile_pictures_is_imported_without_them(
     chats = [{"id": CHAT, "title": "Pictures", "model": "tiny", "messages": [message]}]
     export = json.dumps({"format": "wick-chats", "version": 1, "chats": chats}).encode()
     imports = Imports(services.db, services.hub, pictures=ImportedPictures(services.pictures))
-    assert (await imports.import_file(1, io.BytesIO(export))).added == 1
+    report = await imports.import_file(1, io.BytesIO(export))
+    assert report.added == 1
     assert [file.name for file in (await services.path())[0].attachments] == ["a.png"]
+    named = [line for line in report.details if "damaged" in line]
+    assert len(named) == len(hostile)
+    assert named[0].startswith("Left out of the import: x (x is damaged, or not a picture")
 
 
 async def test_a_description_may_change_and_the_text_only_until_it_is_sent(
@@ -233,6 +237,30 @@ async def test_a_model_that_sees_is_shown_the_pictures(
     assert sent.turns[-1].content == "What is it?"
     assert (image.id, image.width, image.height, image.place) == (one.digest, 60, 40, 0)
     assert Path(image.path).read_bytes() == await services.attachments.picture(one)
+
+
+async def test_regenerated_and_compared_answers_are_shown_the_pictures(
+    services: ScriptedServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Model, "sees", True)
+    one = await add(services)
+    first = await send(services, one)
+    await until(lambda: len(services.runner.sent) == 1)
+    services.runner.say(Delta(first, "a fox"), finished(first))
+    await until(lambda: services.hub.stream(first) is None)
+    ref = MessageRef(1, CHAT, first)
+    await services.branches.regenerate(ref, "again001")
+    await until(lambda: len(services.runner.sent) == 2)
+    again = services.runner.sent[-1]
+    assert isinstance(again, Generate)
+    services.runner.say(finished(again.id))
+    await until(lambda: services.hub.stream(again.id) is None)
+    await services.branches.compare(ref, ["tiny", "tiny"], "compare01")
+    await until(lambda: len(services.runner.sent) == 4)
+    for sent in services.runner.sent:
+        assert isinstance(sent, Generate)
+        assert [image.id for image in sent.turns[-1].images] == [one.digest]
+        assert sent.turns[-1].content == "What is it?"
 
 
 EMPTY = Message(

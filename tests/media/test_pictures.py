@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import sys
 
 import pytest
+from PIL import Image
 
 from app.errors import AttachmentRefused
 from app.media import pictures
 from app.media.pictures import MAX_PICTURE_BYTES, PictureDecoder, is_picture
 from tests.media.child.test_picture import png_bomb
-from tests.media.samples import drawn, encoded
+from tests.media.samples import HEIC, drawn, encoded
 
 
 async def test_a_picture_comes_back_encoded_anew() -> None:
@@ -27,7 +29,7 @@ async def test_a_picture_comes_back_encoded_anew() -> None:
         ("a.png", png_bomb(30_000, 30_000), "a.png has 30,000 × 30,000 pixels; the limit is 64 m"),
         ("a.png", encoded()[:50], "a.png is damaged, or not a picture that Wick can read: JPEG"),
         ("a.jpg", b"just words", "a.jpg is damaged, or not a picture"),
-        ("b.heic", b"\0\0\0\x18ftypheic" + bytes(100), "HEIC pictures aren't supported. Save b.he"),
+        ("b.heic", b"\0\0\0\x18ftypheic" + bytes(100), "b.heic is damaged"),
         ("c.svgz", b"\x1f\x8b", "Attach the SVG itself, which is read as text"),
         ("d.png", bytes(MAX_PICTURE_BYTES + 1), "d.png is too large: the limit for pictures is 20"),
     ],
@@ -35,6 +37,19 @@ async def test_a_picture_comes_back_encoded_anew() -> None:
 async def test_a_refusal_is_a_sentence(name: str, data: bytes, why: str) -> None:
     with pytest.raises(AttachmentRefused, match=why):
         await PictureDecoder().decode(name, data)
+
+
+async def test_a_picture_of_a_phone_is_read_upright(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = await PictureDecoder().decode("a.heic", HEIC)
+    assert (decoded.width, decoded.height, decoded.media_type) == (32, 48, "image/jpeg")
+    with Image.open(io.BytesIO(decoded.data)) as image:
+        above, below = image.getpixel((16, 6)), image.getpixel((16, 42))
+    assert isinstance(above, tuple)
+    assert isinstance(below, tuple)
+    assert (above[2] > 150, below[0] > 150) == (True, True)
+    monkeypatch.setattr(pictures, "HEIF_PACKAGE", "no_such_package")
+    with pytest.raises(AttachmentRefused, match="HEIC pictures can't be read here"):
+        await PictureDecoder().decode("a.heic", HEIC)
 
 
 DEATHS = {

@@ -8,7 +8,7 @@ import contextlib
 from quart import Blueprint, Response, request
 
 from app.api import http
-from app.api.chats.schemas import FileChange, file_object
+from app.api.chats.schemas import FileChange, FileText, file_object
 from app.errors import ModelError
 from app.models.model import Model
 from app.web.context import server_context
@@ -69,6 +69,14 @@ async def change(file_id: int) -> Response:
     if body.alt is not None:
         file = await files.describe(user_id, file_id, body.alt)
     return http.json_response(file_object(file))
+
+
+@blueprint.post("/<int:file_id>/text")
+async def recognize(file_id: int) -> Response:
+    """Read the text in a picture (OCR), once; a document's or a text's is what it has."""
+    file = await server_context().attachments_of(file_id).get(current_user(), file_id)
+    text = await attachments.recognized_text(file)
+    return http.json_response(FileText(text))
 
 
 @blueprint.delete("/<int:file_id>")

@@ -141,6 +141,12 @@ class ToolChoice(msgspec.Struct, kw_only=True):
     on: Annotated[list[str], Meta(max_length=MAX_TOOLS)]
 
 
+class FileText(msgspec.Struct):
+    """text: what was recognized in a picture, or what models are given of another file."""
+
+    text: str
+
+
 class ChatList(msgspec.Struct):
     """next: what to give as `after` for the next page, null where there is none."""
 

@@ -93,14 +93,17 @@ class ImportedPictures:
     async def decoded(
         self, files: Sequence[Sequence[NewAttachment]], staged: StagedImport
     ) -> tuple[list[list[NewAttachment]], list[Picture]]:
-        """The files of some messages with their pictures decoded, those that are damaged left out;
-        and the pictures."""
+        """The files of some messages with their pictures decoded, those that are damaged left out
+        and noted; and the pictures."""
         found = dict[str, Picture]()
         for file in (file for some in files for file in some if file.kind == "image"):
-            if file.digest not in found:
-                with suppress(AttachmentRefused):
-                    data = await staged.picture(file.digest)
-                    found[file.digest] = await self._decoder.decode(file.name, data)
+            if file.digest in found:
+                continue
+            try:
+                data = await staged.picture(file.digest)
+                found[file.digest] = await self._decoder.decode(file.name, data)
+            except AttachmentRefused as error:
+                staged.note_left_out(file.name, str(error))
         kept = [[_with_picture(file, found) for file in some] for some in files]
         return [[file for file in some if file is not None] for some in kept], list(found.values())
 

@@ -18,7 +18,7 @@ from typing import Final, Literal
 import msgspec
 from PIL import AvifImagePlugin, Image, ImageCms
 
-FORMATS: Final = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF")
+FORMATS: Final = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "HEIF")
 MAX_PIXELS: Final = 64_000_000
 MAX_SIDE: Final = 4096
 """Pixels of the longer side; a larger picture is made smaller."""
@@ -27,10 +27,15 @@ MAX_PNG_BYTES: Final = 4 << 20
 """A larger PNG becomes a JPEG."""
 MEMORY_BYTES: Final = 3 << 29
 CPU_SECONDS: Final = 20
-_LOSSY: Final = frozenset({"JPEG", "MPO", "WEBP", "AVIF"})
+_LOSSY: Final = frozenset({"JPEG", "MPO", "WEBP", "AVIF", "HEIF"})
 _WITH_ALPHA: Final = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+with contextlib.suppress(ImportError):  # there may be no build for this system
+    import pi_heif
+
+    pi_heif.options.DECODE_THREADS = 1
+    pi_heif.register_heif_opener(thumbnails=False)
 Image.MAX_IMAGE_PIXELS = None  # `decode` has its own limit, and says so in numbers
 
 

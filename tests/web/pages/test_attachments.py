@@ -20,7 +20,7 @@ from app.models.store import ModelStore
 from app.models.text.token_count import estimate_tokens
 from app.models.text.tokenizer import Tokenizer
 from tests.application import BrowserClient, context_of, run_app, sign_in, text_of
-from tests.media.samples import encoded, written
+from tests.media.samples import drawn, encoded, written
 from tests.tiny_gguf import write_tiny_gguf
 
 CHAT = "0123456789abcdef"
@@ -305,6 +305,35 @@ async def test_the_text_in_a_picture_is_read_changed_and_left_out(app: Quart) ->
     html = await text_of(await anna.ask("GET", f"/attachments/{blank}/text"))
     assert "No text found in it." in html
     assert "<textarea" not in html
+
+
+async def test_programs_have_the_text_in_a_picture_read(
+    app: Quart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna, ben = await sign_in(app, "Anna", "owner"), await sign_in(app, "Ben")
+    file = await upload(anna, encoded(written("Closed on Sundays")))
+    path = f"/api/v1/files/{file}/text"
+    assert (await ben.ask("POST", path)).status_code == 404
+    answer = await anna.ask("POST", path)
+    assert json.loads(await text_of(answer)) == {"text": "Closed on Sundays"}
+    monkeypatch.setitem(EXTRAS, "ocr", replace(EXTRAS["ocr"], modules=("no_such_module",)))
+    assert json.loads(await text_of(await anna.ask("POST", path)))["text"]  # it was kept
+    other = await upload(anna, encoded(written("Closed")))
+    assert (await anna.ask("POST", f"/api/v1/files/{other}/text")).status_code == 501
+
+
+async def test_pictures_count_towards_what_a_model_reads(app: Quart) -> None:
+    anna = await sign_in(app, "Anna", "owner")
+    file = await upload(anna, encoded(drawn(2000, 1000)))
+    html = await text_of(await anna.ask("GET", f"/attachments?ids={file}&model=small"))
+    tokens = re.findall('data-tokens="([0-9]+)"', html)
+    assert len(tokens) == 1
+    assert int(tokens[0]) < 50  # of its name: this model sees none
+    assert "too large" not in html
+    change = {"text": "word " * 2000}
+    assert (await anna.ask("PATCH", f"/api/v1/files/{file}", json=change)).status_code == 200
+    html = await text_of(await anna.ask("GET", f"/attachments?ids={file}&model=small"))
+    assert ", too large</span>" in html
 
 
 async def test_what_is_not_set_up_says_so(app: Quart, monkeypatch: pytest.MonkeyPatch) -> None:

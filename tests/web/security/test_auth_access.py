@@ -308,6 +308,7 @@ PEOPLE |= {
     ("GET", "/api/v1/files/<int:file_id>/content"): 404,
     ("DELETE", "/api/v1/files/<int:file_id>"): 404,
     ("PATCH", "/api/v1/files/<int:file_id>"): 404,
+    ("POST", "/api/v1/files/<int:file_id>/text"): 404,
     ("GET", "/api/v1/files/<int:file_id>/thumbnail"): 404,
     ("GET", "/personas"): 200,
     ("POST", "/personas"): 422,  # no name

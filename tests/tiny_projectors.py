@@ -22,7 +22,7 @@ from tests.tiny_architectures import (
     llama_with_rope_factors,
     qwen3,
 )
-from tests.tiny_gguf import Floats, encode
+from tests.tiny_gguf import Floats, Stored, encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +120,55 @@ def qwen2vl(weights: Weights, width: int, size: EncoderSize = TINY) -> tuple[Val
     return vision("qwen2vl_merger", width, size), tensors
 
 
+MELS, HEARD_FRAMES = 80, 1500
+"""Bands of a spectrogram, frames of 30 s behind the encoder's convolutions."""
+
+
+def qwen2a(
+    weights: Weights, width: int, size: EncoderSize = TINY
+) -> tuple[Values, dict[str, Floats | Stored]]:
+    """Encoder of sound, as Whisper has it."""
+    values: Values = {
+        "general.architecture": "clip",
+        "general.name": "Tiny ears",
+        "general.type": "mmproj",
+        "general.file_type": 0,
+        "clip.has_audio_encoder": True,
+        "clip.projector_type": "qwen2a",
+        "clip.use_gelu": True,
+        "clip.audio.embedding_length": size.width,
+        "clip.audio.feed_forward_length": size.inner,
+        "clip.audio.block_count": size.layers,
+        "clip.audio.projection_dim": width,
+        "clip.audio.attention.head_count": size.heads,
+        "clip.audio.attention.layer_norm_epsilon": 1e-6,
+        "clip.audio.num_mel_bins": MELS,
+    }
+    tensors: dict[str, Floats | Stored] = {
+        name.replace("v.", "a.", 1): tensor
+        for name, tensor in encoder(weights, size).items()
+        if not name.endswith("attn_k.bias")
+    }
+    for number, (bands, out) in enumerate(((MELS, size.width), (size.width, size.width)), start=1):
+        kernel = weights.matrix(out * bands, 3).reshape(out, bands, 3).astype(np.float16)
+        tensors[f"a.conv1d.{number}.weight"] = Stored(kernel.shape, 1, kernel.tobytes())
+        tensors[f"a.conv1d.{number}.bias"] = weights.zeros(out).reshape(out, 1)
+    tensors["a.position_embd.weight"] = weights.matrix(HEARD_FRAMES, size.width)
+    tensors["mm.a.fc.weight"] = weights.matrix(width, size.width)
+    tensors["mm.a.fc.bias"] = weights.zeros(width)
+    return values, tensors
+
+
 PROJECTORS: Final[dict[str, Callable[[Weights, int, EncoderSize], tuple[Values, Tensors]]]] = {
     "idefics3": idefics3,
     "gemma3": gemma3_projector,
     "qwen2vl": qwen2vl,
 }
 KINDS: Final = tuple(PROJECTORS)
+"""Of projectors for pictures."""
+HEARING: Final = "qwen2a"
 MARKS: Final[dict[str, tuple[str, ...]]] = {
+    HEARING: (),
     "idefics3": (
         "<fake_token_around_image>",
         "<global-img>",
@@ -143,6 +185,9 @@ def write_projector(
     path: Path, kind: str, *, seed: int = 1, width: int = WIDTH, size: EncoderSize = TINY
 ) -> Path:
     """Write a projector of one of `KINDS` to `path`, for models whose rows are so wide."""
+    if kind == HEARING:
+        path.write_bytes(encode(*qwen2a(Weights(seed), width, size)))
+        return path
     values, tensors = PROJECTORS[kind](Weights(seed), width, size)
     path.write_bytes(encode(values, tensors))
     return path
@@ -187,6 +232,7 @@ def qwen2vl_text(weights: Weights) -> tuple[Values, Tensors]:
 
 
 TEXT_MODELS: Final[dict[str, Callable[[Weights], tuple[Values, Tensors]]]] = {
+    HEARING: qwen3,
     "idefics3": llama_with_rope_factors,
     "gemma3": gemma3,
     "qwen2vl": qwen2vl_text,

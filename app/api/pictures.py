@@ -5,21 +5,34 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import hashlib
 import re
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from app.errors import ApiError, AttachmentRefused, DiskFull, PullError
+from app.errors import (
+    ApiError,
+    AttachmentRefused,
+    DiskFull,
+    MediaRefused,
+    MediaTooLarge,
+    PullError,
+)
 from app.inference.protocol import Generate
 from app.media.picture_files import HeldPictures
 from app.media.pictures import MAX_PICTURE_BYTES, Picture
+from app.media.protocol import SAMPLE_BYTES, SAMPLE_RATE
 from app.models.model import TurnImage
 from app.web.context import server_context
 
 MAX_PICTURES: Final = 10
 """Pictures of one request."""
+MAX_SOUND_BYTES: Final = 5 << 20
+"""Of a sound's file, in a request of 8 MiB."""
+MAX_SOUND_SECONDS: Final = 300
+SOUND_TYPE: Final = "audio/pcm"
 FETCH_SECONDS: Final = 20.0
 _ADDRESS: Final = re.compile("https?://", re.IGNORECASE)
 _DATA_URL: Final = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
@@ -28,13 +41,15 @@ _DATA_URL: Final = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
 @dataclass(frozen=True, slots=True)
 class SentPicture:
     """Picture of a message. turn: the number of that; place: characters before it; param: the
-    field of the request, for errors; url: where it is, for one that is still to be fetched."""
+    field of the request, for errors; url: where it is, for one that is still to be fetched;
+    is_sound: it is sound, which takes the place of a picture."""
 
     data: bytes
     turn: int
     place: int
     param: str
     url: str = ""
+    is_sound: bool = False
 
 
 def from_url(url: str, turn: int, place: int, param: str) -> SentPicture:
@@ -56,6 +71,18 @@ def from_data_url(url: str, param: str) -> bytes:
     return from_base64(url[begin.end() :], param)
 
 
+def from_audio(text: str, turn: int, place: int, param: str) -> SentPicture:
+    """Raises ApiError for what is no base64, or too much."""
+    if len(text) > 4 * MAX_SOUND_BYTES // 3 + 4:
+        limit = MAX_SOUND_BYTES >> 20
+        raise ApiError(f"The sound is too large: the limit is {limit} MB.", param=param)
+    try:
+        data = base64.b64decode(text.removeprefix("data:audio/wav;base64,"), validate=True)
+    except (binascii.Error, ValueError):
+        raise ApiError("The sound is not valid base64.", param=param) from None
+    return SentPicture(data, turn, place, param, is_sound=True)
+
+
 def from_base64(text: str, param: str) -> bytes:
     """Raises ApiError."""
     if len(text) > 4 * MAX_PICTURE_BYTES // 3 + 4:
@@ -75,12 +102,14 @@ async def show(model: str, command: Generate, pictures: Sequence[SentPicture]) -
         raise ApiError(f"A request may have at most {MAX_PICTURES} pictures.", param="messages")
     context = server_context()
     found = await asyncio.to_thread(context.store.get, model)
-    if not found.sees:
-        raise ApiError(
-            f"{found.title} can't see pictures. Choose a model that can, or send text alone.",
-            param=pictures[0].param,
-            code="unsupported_content",
-        )
+    for sent in pictures:
+        if not (found.hears if sent.is_sound else found.sees):
+            what = "hear sound" if sent.is_sound else "see pictures"
+            raise ApiError(
+                f"{found.title} can't {what}. Choose a model that can, or send text alone.",
+                param=sent.param,
+                code="unsupported_content",
+            )
     turns, held = list(command.turns), context.held_pictures
     kept = list[str]()
     try:
@@ -124,10 +153,35 @@ async def _fetched(sent: SentPicture) -> bytes:
 
 async def _decoded(sent: SentPicture) -> Picture:
     data = await _fetched(sent) if sent.url else sent.data
+    if sent.is_sound:
+        return await _heard(sent)
     try:
         return await server_context().decoder.decode("The picture", data)
     except AttachmentRefused as error:
         raise ApiError(str(error), param=sent.param) from error
+
+
+async def _heard(sent: SentPicture) -> Picture:
+    """Decode a sound to floats, which take the place of pixels. Raises ApiError."""
+    try:
+        data = await server_context().media.decode_sound("The sound", sent.data)
+    except (MediaRefused, MediaTooLarge) as error:
+        raise ApiError(str(error), param=sent.param) from error
+    seconds = len(data) / (SAMPLE_BYTES * SAMPLE_RATE)
+    if seconds > MAX_SOUND_SECONDS:
+        raise ApiError(
+            f"The sound is too long: the limit is {MAX_SOUND_SECONDS // 60} minutes.",
+            param=sent.param,
+        )
+    return await asyncio.to_thread(_as_floats, data)
+
+
+def _as_floats(data: bytes) -> Picture:
+    import numpy as np  # here and not above: few send sound, and it takes a while to load
+
+    floats = (np.frombuffer(data, "<i2").astype("<f4") / 32768).tobytes()
+    digest = hashlib.sha256(floats).hexdigest()
+    return Picture(len(data) // SAMPLE_BYTES, 0, SOUND_TYPE, floats, b"", digest)
 
 
 def _image(held: HeldPictures, picture: Picture, sent: SentPicture) -> TurnImage:
@@ -138,4 +192,6 @@ def _image(held: HeldPictures, picture: Picture, sent: SentPicture) -> TurnImage
         held.release([picture.digest])
         raise
     assert path is not None  # noqa: S101 - it was just put there
+    if sent.is_sound:
+        return TurnImage(picture.digest, str(path), 0, 0, sent.place, samples=picture.width)
     return TurnImage(picture.digest, str(path), picture.width, picture.height, sent.place)

@@ -88,6 +88,10 @@ class MediaService:
         await self.check_voice()
         return await self._audio.decode(name, data)
 
+    async def decode_sound(self, name: str, data: bytes) -> bytes:
+        """Decode a sound for a model that hears, which needs no voice model. Raises MediaError."""
+        return await self._audio.decode(name, data)
+
     async def check_voice(self) -> None:
         """Raises MediaNotSetUp unless speech can become text here."""
         self.extras.ensure("voice")

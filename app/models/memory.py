@@ -69,14 +69,14 @@ def required_bytes(model: Model, context: int, slots: int, kv_type: KvType = "f1
         return 0
     kv = model.kv_bytes(kv_type) * context + (model.kv.state_bytes if model.kv else 0)
     contexts = slots if model.kind == "text" else 1
-    seen = PICTURE_BYTES if model.sees else 0
+    seen = PICTURE_BYTES if model.sees or model.hears else 0
     return model.loaded_size + kv * contexts + OVERHEAD_BYTES + seen
 
 
 def host_bytes(model: Model) -> int:
     """Compute the bytes that stay in main memory wherever its layers are, those of its input layer
     aside."""
-    if not model.sees or model.projector is None:
+    if not (model.sees or model.hears) or model.projector is None:
         return OVERHEAD_BYTES
     return OVERHEAD_BYTES + PICTURE_BYTES + model.projector.size
 

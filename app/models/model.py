@@ -53,7 +53,8 @@ ModelKind = Literal["text", "embedding", "reranker"]
 @dataclass(frozen=True, slots=True)
 class TurnImage:
     """Picture of a message. id: SHA-256 of its file, in hex; path: that file, which Wick itself has
-    encoded; width, height: its pixels; place: how many characters of the content stand before it.
+    encoded; width, height: its pixels; place: how many characters of the content stand before it;
+    samples: of a sound, which then takes the place of a picture, in 32-bit floats.
     """
 
     id: str
@@ -61,6 +62,11 @@ class TurnImage:
     width: int
     height: int
     place: int = 0
+    samples: int = 0
+
+    @property
+    def is_sound(self) -> bool:
+        return self.samples > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +228,11 @@ class Model:
         if self.remote is not None:
             return self.remote.sees
         return self.projector is not None and self.projector.sees and self.engine == LLAMA_CPP
+
+    @property
+    def hears(self) -> bool:
+        """Tell whether it takes sound, on the engine that it runs on."""
+        return self.projector is not None and self.projector.hears and self.engine == LLAMA_CPP
 
     @property
     def takes_projector(self) -> bool:

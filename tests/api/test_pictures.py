@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import gc
+import io
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+import soundfile
 
 from app.api import pictures
-from app.api.pictures import SentPicture
-from app.errors import ApiError
+from app.api.pictures import SentPicture, from_audio, hold, show
+from app.errors import ApiError, WickError
 from app.inference.protocol import Generate
 from app.inference.remote.request import request_body
 from app.media.pictures import MAX_PICTURE_BYTES
@@ -33,6 +38,11 @@ def message(url: str, kind: str = "image_url", role: str = "user") -> dict[str, 
     return {"model": "tiny", "messages": [{"role": role, "content": parts}], "max_tokens": 4}
 
 
+def heard(data: str = base64.b64encode(b"RIFF").decode(), kind: str = "wav") -> dict[str, Any]:
+    part = {"type": "input_audio", "input_audio": {"data": data, "format": kind}}
+    return {"model": "tiny", "messages": [{"role": "user", "content": [part]}], "max_tokens": 4}
+
+
 @pytest.mark.parametrize(
     ("body", "why"),
     [
@@ -41,7 +51,9 @@ def message(url: str, kind: str = "image_url", role: str = "user") -> dict[str, 
         (message("file:///etc/passwd"), "Send the picture itself as a data URL"),
         (message("data:image/png;base64,%%%"), "not valid base64"),
         (message(URL, role="system"), "Only a user's messages may have pictures"),
-        (message(URL, "input_audio"), "Models here read text and pictures"),
+        (heard(), "can't hear sound. Choose a model that can"),
+        (heard("%%%"), "The sound is not valid base64"),
+        (message(URL, "input_video"), "and no “input_video”"),
     ],
 )
 async def test_openai_clients_are_told_why_not(
@@ -51,6 +63,34 @@ async def test_openai_clients_are_told_why_not(
     assert answer.status_code == 400
     assert why in answer.json()["error"]["message"]
     assert answer.json()["error"]["param"].startswith("messages[0].content")
+
+
+@pytest.mark.parametrize("kind", ["WAV", "MP3"])
+async def test_a_model_that_hears_is_given_sound_while_the_request_lives(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Model, "hears", True)
+    file = io.BytesIO()
+    tone = np.sin(np.arange(24_000) / 20).astype(np.float32) / 2
+    soundfile.write(file, tone, 24_000, format=kind)
+    data = base64.b64encode(file.getvalue()).decode()
+    async with run_app(tmp_path) as app, app.app_context():
+        store: ModelStore = context_of(app).store
+        store.install(write_tiny_gguf(tmp_path / "a.gguf"), "tiny")
+        command = Generate(0, (Turn("user", "What do you hear?"),))
+        shown = await show("tiny", command, [from_audio(data, 0, 17, "messages")])
+        (sound,) = shown.turns[0].images
+        assert abs(sound.samples - 16_000) < 2000
+        samples = np.frombuffer(Path(sound.path).read_bytes(), "<f4")
+        assert samples.size == sound.samples
+        assert 0.4 < np.abs(samples).max() < 0.7
+        owner = asyncio.Event()
+        hold(owner, shown)
+        with pytest.raises(WickError, match="The sound"):
+            await show("tiny", command, [from_audio("aGVsbG8=", 0, 0, "messages")])
+        del owner
+        gc.collect()
+        assert context_of(app).held_pictures.digests() == set()
 
 
 async def test_ollama_clients_are_told_why_not(http: httpx.AsyncClient) -> None:

@@ -34,6 +34,15 @@ def seeing_model(kind: str) -> Model:
 
 
 @cache
+def sound(seed: int = 0, samples: int = 16_000) -> TurnImage:
+    """A sound in a file, as Wick holds them."""
+    path = _folder() / f"{seed}-{samples}.pcm"
+    path.write_bytes(np.random.default_rng(seed).uniform(-1, 1, samples).astype("<f4").tobytes())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return TurnImage(digest, str(path), 0, 0, samples=samples)
+
+
+@cache
 def picture(seed: int = 0, width: int = 100, height: int = 60) -> TurnImage:
     """A picture in a file, as Wick stores them."""
     path = _folder() / f"{seed}-{width}x{height}.png"

@@ -13,7 +13,7 @@ from quart import Blueprint, Response, request
 from app.api import generation, http, pictures
 from app.api.openai.replies import CompletionResponse, reason_of
 from app.api.openai.schemas import Count, OpenAIRequest
-from app.api.pictures import SentPicture, from_url
+from app.api.pictures import SentPicture, from_audio, from_url
 from app.api.prompt_input import RoleName, SentToolCall, turn
 from app.api.tools import BOTH_TOOLS_AND_RULES, NamedTool, OfferedTool, to_choice, to_specs
 from app.errors import ApiError
@@ -31,12 +31,20 @@ class ImageUrl(msgspec.Struct):
     url: str
 
 
-class MessagePart(msgspec.Struct):
-    """Part of a message: text, or for models that see a picture."""
+class InputAudio(msgspec.Struct):
+    """data: the file in base64; format: `wav` or `mp3`."""
 
-    type: Annotated[str, Meta(extra_json_schema={"enum": ["text", "image_url"]})]
+    data: str
+    format: str = "wav"
+
+
+class MessagePart(msgspec.Struct):
+    """Part of a message: text, a picture for models that see, sound for models that hear."""
+
+    type: Annotated[str, Meta(extra_json_schema={"enum": ["text", "image_url", "input_audio"]})]
     text: str | None = None
     image_url: ImageUrl | str | None = None
+    input_audio: InputAudio | None = None
 
 
 class ChatMessage(msgspec.Struct):
@@ -165,7 +173,8 @@ def _turn(number: int, message: ChatMessage, sent: list[SentPicture]) -> Turn:
     made = turn(message.role, text, calls, param=f"messages[{number}].role")
     if message.role != "user" and any(picture.turn == number for picture in sent):
         raise ApiError(
-            "Only a user's messages may have pictures.", param=f"messages[{number}].content"
+            "Only a user's messages may have pictures and sound.",
+            param=f"messages[{number}].content",
         )
     if made.role == "tool":
         made = replace(made, call_id=message.tool_call_id or "", tool=message.name or "")
@@ -182,11 +191,14 @@ def _text(number: int, message: ChatMessage, sent: list[SentPicture]) -> str:
         if part.type == "image_url" and part.image_url is not None:
             url = part.image_url if isinstance(part.image_url, str) else part.image_url.url
             sent.append(from_url(url, number, len(text), param))
+        elif part.type == "input_audio" and part.input_audio is not None:
+            sent.append(from_audio(part.input_audio.data, number, len(text), param))
         elif part.type == "text":
             text += ("\n" if text else "") + (part.text or "")
         else:
             raise ApiError(
-                f"Models here read text and pictures (image_url), and no “{part.type}”.",
+                "Models here take text, pictures (image_url) and sound (input_audio), and no "
+                f"“{part.type}”.",
                 param=param,
                 code="unsupported_content",
             )

@@ -23,8 +23,8 @@ blueprint = Blueprint("api_models", __name__, url_prefix="/v1/models")
 class ModelObject(msgspec.Struct):
     """context_length: tokens that a prompt and its answer may have together; created: when it was
     installed, in seconds since 1970; engine: what runs it, `remote` for another server; kind: what
-    it makes, `text` in chats, or numbers for search; sees: whether it takes pictures. The fields
-    from `type` on are those of Anthropic's protocol, which asks at the same address."""
+    it makes, `text` in chats, or numbers for search; sees: whether it takes pictures; hears: sound.
+    The fields from `type` on are those of Anthropic's protocol, which asks at the same address."""
 
     id: str
     created: int
@@ -34,6 +34,7 @@ class ModelObject(msgspec.Struct):
     engine: Literal["ctransformers", "llama.cpp", "remote"]
     kind: ModelKind = "text"
     sees: bool = False
+    hears: bool = False
     object: Literal["model"] = "model"
     owned_by: str = "wick"
     type: Literal["model"] = "model"
@@ -87,6 +88,7 @@ def _object(context: ServerContext, model: Model) -> ModelObject:
         engine=model.engine,
         kind=model.kind,
         sees=model.sees,
+        hears=model.hears,
         display_name=model.title,
         created_at=datetime.fromtimestamp(created, UTC).isoformat(),
         max_input_tokens=length,

@@ -174,7 +174,7 @@ def _open_pictures(
 ) -> PictureEncoder | BlindEncoder | None:
     """Open what the model sees pictures with; without it, it still answers to texts."""
     path = model.projector_path
-    if native is None or model.projector is None or path is None or not model.projector.sees:
+    if native is None or model.projector is None or path is None:
         return None
     try:
         ensure_usable(_weights(model), path, model.projector)

@@ -165,7 +165,8 @@ class ChatTemplate:
         if not images:
             return []
         if self._pictures is None:
-            raise PromptRefused("This model cannot see pictures.")
+            what = "hear sound" if images[0].is_sound else "see pictures"
+            raise PromptRefused(f"This model cannot {what}.")
         if not is_complete(rendered, len(images)):
             raise TemplateError("The model's chat template leaves out pictures.")
         return [self._pictures(image) for image in images]

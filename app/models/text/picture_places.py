@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from app.errors import TemplateError
-from app.models.model import Turn
+from app.models.model import Turn, TurnImage
 
 MARK: Final = "\ufdd2"
 """Stands around the number of a picture; a character that no text may have."""
@@ -29,6 +29,13 @@ OWN_TOKENS: Final = re.compile(
                 "(<image>./</image>)",
                 "<start_of_image>",
                 "<|image_start|><|image|><|image_end|>",
+                "<|audio_bos|><|AUDIO|><|audio_eos|>",
+                "<|audio_start|><|audio_pad|><|audio_end|>",
+                "[BEGIN_AUDIO][AUDIO]",
+                "<audio_soft_token>",
+                "<|AUDIO|>",
+                "<|audio|>",
+                "[AUDIO]",
                 "<|image_pad|>",
                 "<|image|>",
                 "<image>",
@@ -37,7 +44,7 @@ OWN_TOKENS: Final = re.compile(
         )
     )
 )
-"""What templates write for a picture; the library puts its own tokens around one."""
+"""What templates write for a picture or a sound; the library puts its own tokens around one."""
 Part = dict[str, str]
 RenderParts = Callable[[Sequence[str | list[Part]]], str]
 """Renders a conversation with these contents."""
@@ -51,7 +58,9 @@ def parts_of(turns: Sequence[Turn], guard: Callable[[str], str]) -> list[list[Pa
     """Divide the contents of turns into the parts that templates know; guard: makes a text safe."""
     return [
         [
-            {"type": "image"} if piece is None else {"type": "text", "text": guard(piece)}
+            {"type": "text", "text": guard(piece)}
+            if isinstance(piece, str)
+            else {"type": "audio" if piece.is_sound else "image"}
             for piece in _pieces(turn)
         ]
         for turn in turns
@@ -95,12 +104,12 @@ def render_by_parts(render: RenderParts, parts: Sequence[list[Part]], pictures: 
     return place_marks(rendered, pictures) if all(text in rendered for text in texts) else None
 
 
-def _pieces(turn: Turn) -> list[str | None]:
-    """A content in pieces, none of them empty; None for each picture."""
+def _pieces(turn: Turn) -> list[str | TurnImage]:
+    """A content in pieces, none of them empty, with its pictures and sounds."""
     content, start = turn.content.replace(MARK, "\ufffd"), 0
-    pieces: list[str | None] = []
+    pieces: list[str | TurnImage] = []
     for image in turn.images:
         place = max(start, min(image.place, len(content)))
-        pieces += [content[start:place], None] if place > start else [None]
+        pieces += [content[start:place], image] if place > start else [image]
         start = place
     return [*pieces, content[start:]] if start < len(content) else pieces

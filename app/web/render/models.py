@@ -107,7 +107,9 @@ def build_card(
         facts.insert(4, ("GPU", f"{worker.gpu.line}. {worker.gpu.note}".removesuffix(". ")))
     if model.kind != "text":
         facts.insert(0, ("Kind", f"{model.kind} model, for search and not for chats"))
-    if model.projector is not None:
+    if model.projector is not None and model.projector.hears:
+        facts.append(("Sound", "hears it" if model.hears else "not on this engine"))
+    if model.projector is not None and model.projector.sees:
         shown = "sees them" if model.sees else "not on this engine"
         size = format_bytes(model.projector.size)
         facts.append(("Pictures", f"{shown} (with a projector of {size})"))

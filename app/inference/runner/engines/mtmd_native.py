@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
 from ctypes import byref, c_int32, c_size_t, c_void_p, string_at
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,9 @@ from app.inference.runner.engines.operations import OperationGate
 Axes = NDArray[np.int32]
 """Positions of rows, relative to the first one: shape (4, rows)."""
 _UNUSUAL_THREADS: Final = 23_063
+SAMPLE_RATE: Final = 16_000
+SAMPLE_BYTES: Final = 4
+"""Samples of a sound in a second, and bytes of each, a 32-bit float."""
 _FIELDS_BYTES: Final = 256
 """Of the library's own struct, in whose beginning the number of threads stands."""
 
@@ -79,14 +81,20 @@ class NativeProjector:
 
     def __init__(self, path: Path, model: NativeLlama) -> None:
         self._lib = load_mtmd()
-        if not self._lib.mtmd_get_cap_from_file(bytes(path)).vision:
-            raise ProjectorError("The file beside the model shows it no pictures, or is damaged.")
+        known = self._lib.mtmd_get_cap_from_file(bytes(path))
+        if not (known.vision or known.audio):
+            raise ProjectorError(
+                "The file beside the model shows it no pictures and no sound, or is damaged."
+            )
         self._gate = OperationGate()
         self._handle = self._open(path, model)
         self._threads = _threads_field(self._handle)
         if self._threads is None:  # another layout: one thread, which cannot be changed
             self._lib.mtmd_free(self._handle)
             self._handle = self._open(path, model, threads=1)
+        self.sees = bool(self._lib.mtmd_support_vision(self._handle))
+        rate = self._lib.mtmd_get_audio_sample_rate(self._handle)
+        self.hears = bool(self._lib.mtmd_support_audio(self._handle)) and rate == SAMPLE_RATE
         self.has_axes = bool(self._lib.mtmd_decode_use_mrope(self._handle))
         self.width = model.row_width
 
@@ -104,14 +112,34 @@ class NativeProjector:
 
     def layout(self, width: int, height: int) -> list[Chunk]:
         """Return what a picture of that size becomes, without its pixels. Raises ProjectorError."""
-        with self._tokenized(width, height, None) as chunks:
+        return self._layout(self._lib.mtmd_bitmap_init(width, height, None))
+
+    def sound_layout(self, samples: int) -> list[Chunk]:
+        """Return what a sound of that length becomes. Raises ProjectorError."""
+        silence = bytes(SAMPLE_BYTES * samples)
+        return self._layout(self._lib.mtmd_bitmap_init_from_audio(samples, silence))
+
+    def _layout(self, bitmap: int) -> list[Chunk]:
+        chunks = self._tokenize(bitmap)
+        try:
             return [self._chunk(chunk) for chunk in self._each(chunks)]
+        finally:
+            self.free_chunks(chunks)
 
     def open_picture(self, width: int, height: int, pixels: bytes) -> NativePicture:
         """Cut up and resize a picture, of three bytes a pixel. Raises ProjectorError."""
         if len(pixels) != 3 * width * height:
             raise ProjectorError("The picture's file does not have the size that it should.")
-        return NativePicture(self, self._tokenize(width, height, pixels))
+        bitmap = self._lib.mtmd_bitmap_init(width, height, pixels)
+        return NativePicture(self, self._tokenize(bitmap))
+
+    def open_sound(self, samples: int, data: bytes) -> NativePicture:
+        """Cut up a sound of so many samples. Raises ProjectorError."""
+        if len(data) != SAMPLE_BYTES * samples:
+            raise ProjectorError("The sound's file does not have the size that it should.")
+        return NativePicture(
+            self, self._tokenize(self._lib.mtmd_bitmap_init_from_audio(samples, data))
+        )
 
     def encode(
         self,
@@ -152,24 +180,17 @@ class NativeProjector:
 
     def _axes(self, chunk: int, rows: int) -> Axes:
         image = self._lib.mtmd_input_chunk_get_tokens_image(chunk)
-        if not image:
-            raise ProjectorError("The model's projector makes rows that are no picture.")
+        if not image:  # a sound's follow one another on all axes
+            one = np.arange(rows, dtype=np.int32)
+            return np.stack([one, one, one, np.zeros_like(one)])
         found = (DecoderPosition * rows)()
         self._lib.mtmd_helper_image_get_decoder_pos(image, 0, found)
         values = np.frombuffer(bytes(found), np.uint32).reshape(rows, 4)
         return np.ascontiguousarray(values[:, [0, 2, 1, 3]].T.astype(np.int32))  # t, y, x, z
 
-    @contextmanager
-    def _tokenized(self, width: int, height: int, pixels: bytes | None) -> Iterator[int]:
-        chunks = self._tokenize(width, height, pixels)
-        try:
-            yield chunks
-        finally:
-            self.free_chunks(chunks)
-
-    def _tokenize(self, width: int, height: int, pixels: bytes | None) -> int:
+    def _tokenize(self, bitmap: int) -> int:
+        """Take a bitmap and give its chunks. Raises ProjectorError."""
         lib = self._lib
-        bitmap: int = lib.mtmd_bitmap_init(width, height, pixels)
         chunks: int = lib.mtmd_input_chunks_init()
         text = InputText(MARKER, len(MARKER), add_special=False, parse_special=True)
         LOG.clear()

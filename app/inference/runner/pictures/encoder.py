@@ -18,6 +18,7 @@ from app.errors import PromptRefused
 from app.inference.runner.engines.engine import GoOn, Logits
 from app.inference.runner.engines.llama_native import NativeLlama
 from app.inference.runner.engines.mtmd_native import (
+    SAMPLE_RATE,
     Axes,
     Chunk,
     NativePicture,
@@ -25,7 +26,7 @@ from app.inference.runner.engines.mtmd_native import (
     ProjectorError,
     TokensChunk,
 )
-from app.inference.runner.pictures.decoder import read_pixels
+from app.inference.runner.pictures.decoder import read_media
 from app.inference.runner.pictures.image_ids import is_first_row, row_ids
 from app.models.model import Projector, TurnImage
 
@@ -78,7 +79,7 @@ class PictureEncoder:
         native: NativeProjector,
         digest: str,
         vocab_size: int,
-        read: Callable[[TurnImage], bytes] = read_pixels,
+        read: Callable[[TurnImage], bytes] = read_media,
         kept_bytes: int = KEPT_BYTES,
         max_rows: int = MAX_ROWS,
     ) -> None:
@@ -88,15 +89,17 @@ class PictureEncoder:
         self._read = read
         self._kept_bytes = kept_bytes
         self._max_rows = max_rows
-        self._layouts: OrderedDict[tuple[int, int], list[Chunk]] = OrderedDict()
+        self._layouts: OrderedDict[tuple[int, int, int], list[Chunk]] = OrderedDict()
         self._chunks: OrderedDict[int, PictureRows] = OrderedDict()
         self._encoded: OrderedDict[tuple[int, ...], Logits] = OrderedDict()
-        self._open: OrderedDict[tuple[str, int, int], NativePicture] = OrderedDict()
+        self._open: OrderedDict[tuple[str, tuple[int, int, int]], NativePicture] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
         self.chunks_encoded = 0
-        for size in TRIED_SIZES:
-            self._layout(*size)
+        for size in TRIED_SIZES if native.sees else ():
+            self._layout(TurnImage("", "", *size))
+        if native.hears:
+            self._layout(TurnImage("", "", 0, 0, samples=SAMPLE_RATE))
 
     @classmethod
     def open(cls, path: Path, projector: Projector, model: NativeLlama) -> PictureEncoder:
@@ -110,8 +113,11 @@ class PictureEncoder:
 
         Raises PromptRefused.
         """
+        if not (self._native.hears if image.is_sound else self._native.sees):
+            what = "hear sound" if image.is_sound else "see pictures"
+            raise PromptRefused(f"This model cannot {what}.")
         try:
-            layout = self._layout(image.width, image.height)
+            layout = self._layout(image)
         except ProjectorError as error:
             raise PromptRefused(str(error)) from error
         ids: list[int] = []
@@ -143,15 +149,19 @@ class PictureEncoder:
             place = found[-1].end
         return found
 
-    def _layout(self, width: int, height: int) -> list[Chunk]:
+    def _layout(self, image: TurnImage) -> list[Chunk]:
+        size = _size(image)
         with self._lock:
-            if (known := self._layouts.get((width, height))) is not None:
-                self._layouts.move_to_end((width, height))
+            if (known := self._layouts.get(size)) is not None:
+                self._layouts.move_to_end(size)
                 return known
-        layout = self._native.layout(width, height)
+        if image.is_sound:
+            layout = self._native.sound_layout(image.samples)
+        else:
+            layout = self._native.layout(image.width, image.height)
         self._check(layout)
         with self._lock:
-            self._layouts[width, height] = layout
+            self._layouts[size] = layout
             while len(self._layouts) > KNOWN_SIZES:
                 self._layouts.popitem(last=False)
         return layout
@@ -203,11 +213,15 @@ class PictureEncoder:
         return found
 
     def _opened(self, image: TurnImage) -> NativePicture:
-        key = image.id, image.width, image.height
+        key = image.id, _size(image)
         if (known := self._open.get(key)) is not None:
             self._open.move_to_end(key)
             return known
-        picture = self._native.open_picture(image.width, image.height, self._read(image))
+        data = self._read(image)
+        if image.is_sound:
+            picture = self._native.open_sound(image.samples, data)
+        else:
+            picture = self._native.open_picture(image.width, image.height, data)
         self._open[key] = picture
         while len(self._open) > OPEN_PICTURES:
             self._open.popitem(last=False)[1].close()
@@ -230,6 +244,11 @@ class PictureEncoder:
         """Free everything. Nobody may be encoding."""
         self.release_pictures()
         self._native.close()
+
+
+def _size(image: TurnImage) -> tuple[int, int, int]:
+    """Return all that decides what it becomes in a sequence."""
+    return image.width, image.height, image.samples
 
 
 class BlindEncoder:

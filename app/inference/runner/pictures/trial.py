@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,15 @@ from app.errors import ModelLoadError
 from app.inference.runner.engines.engine import EngineError, StepInterrupted
 from app.inference.runner.engines.llama_library import library_identity
 from app.inference.runner.engines.llama_native import NativeLlama
-from app.inference.runner.engines.mtmd_native import NativeProjector, ProjectorError, RowsChunk
+from app.inference.runner.engines.mtmd_native import (
+    SAMPLE_BYTES,
+    SAMPLE_RATE,
+    Chunk,
+    NativePicture,
+    NativeProjector,
+    ProjectorError,
+    RowsChunk,
+)
 from app.models.model import Projector
 
 NOTE: Final = "projector-tried.json"
@@ -29,6 +38,8 @@ SECONDS: Final = 120.0
 CPU_SECONDS: Final = 60
 TRIED_SIZES: Final = ((64, 64), (1600, 1200))
 """Of pictures: one chunk, and many."""
+TRIED_SECONDS: Final = (1, 40)
+"""Of sounds: one chunk, and several."""
 REFUSED: Final = 3
 MAX_REASON_BYTES: Final = 1000
 
@@ -79,15 +90,22 @@ def main() -> None:
 def _use(weights: Path, path: Path) -> None:
     model = NativeLlama(weights, lambda done: None, vocab_only=True)
     projector = NativeProjector(path, model)
-    for width, height in TRIED_SIZES:
+    for width, height in TRIED_SIZES if projector.sees else ():
         picture = projector.open_picture(width, height, bytes(3 * width * height))
-        layout = projector.layout(width, height)
-        for number, chunk in enumerate(layout):
-            if isinstance(chunk, RowsChunk):
-                with contextlib.suppress(StepInterrupted):
-                    projector.encode(picture, number, chunk.rows, 1, lambda: False)
-                break
-        picture.close()
+        _plan(projector, picture, projector.layout(width, height))
+    for seconds in TRIED_SECONDS if projector.hears else ():
+        samples = seconds * SAMPLE_RATE
+        sound = projector.open_sound(samples, bytes(SAMPLE_BYTES * samples))
+        _plan(projector, sound, projector.sound_layout(samples))
+
+
+def _plan(projector: NativeProjector, picture: NativePicture, layout: Sequence[Chunk]) -> None:
+    """Plan the computation of the first rows, and end it behind the first operation."""
+    found = ((number, chunk) for number, chunk in enumerate(layout) if isinstance(chunk, RowsChunk))
+    if (first := next(found, None)) is not None:
+        with contextlib.suppress(StepInterrupted):
+            projector.encode(picture, first[0], first[1].rows, 1, lambda: False)
+    picture.close()
 
 
 def _confine() -> None:

@@ -20,10 +20,11 @@ from app.inference.runner.pictures.encoder import PictureEncoder
 from app.inference.runner.pictures.image_ids import is_row
 from app.models.model import TurnImage
 from tests.inference.numbers import agree, evaluate
-from tests.tiny_projectors import KINDS, write_projector, write_seeing_model
+from tests.tiny_projectors import HEARING, KINDS, write_projector, write_seeing_model
 
 CONTEXT = 1024
 WIDE, HIGH = 100, 60
+SAMPLES = 16_000
 BEFORE, BEHIND = [70, 71, 72, 80], [90, 91, 92]
 
 
@@ -49,9 +50,19 @@ def encoder_of(kind: str, **options: int) -> PictureEncoder:
     engine, native = opened(kind)
 
     def read(image: TurnImage) -> bytes:
+        if image.is_sound:
+            return samples(int(image.path))
         return pixels(int(image.path), image.width, image.height)
 
     return PictureEncoder(native, "p" * 64, engine.vocab_size, read, **options)
+
+
+def samples(seed: int = 0) -> bytes:
+    return np.random.default_rng(seed).uniform(-1, 1, SAMPLES).astype("<f4").tobytes()
+
+
+def sound(seed: int = 0) -> TurnImage:
+    return TurnImage(f"sound {seed}", str(seed), 0, 0, samples=SAMPLES)
 
 
 def picture(seed: int = 0, width: int = WIDE, height: int = HIGH) -> TurnImage:
@@ -98,7 +109,10 @@ def by_helper(kind: str, tail: list[int]) -> tuple[list[int], Logits, int]:
         *(c_void_p, c_void_p, c_void_p, c_int32, c_int32, c_int32, c_bool),
         POINTER(c_int32),
     )
-    bitmap = lib.mtmd_bitmap_init(WIDE, HIGH, pixels())
+    if kind == HEARING:
+        bitmap = lib.mtmd_bitmap_init_from_audio(SAMPLES, samples())
+    else:
+        bitmap = lib.mtmd_bitmap_init(WIDE, HIGH, pixels())
     chunks = lib.mtmd_input_chunks_init()
     text = InputText(MARKER, len(MARKER), False, True)
     handle = native._handle
@@ -152,6 +166,21 @@ def test_rows_by_hand_are_those_of_the_library(
     found = read(engine, contexts[0], encoder, [*BEFORE, *made, *BEHIND])
     assert agree(expected, found)
     assert contexts[0].chunks.position(len(BEFORE) + len(made)) == positions
+
+
+def test_rows_of_a_sound_by_hand_are_those_of_the_library() -> None:
+    (engine, _), encoder = opened(HEARING), encoder_of(HEARING)
+    made = encoder.ids(sound())
+    ids, expected, positions = by_helper(HEARING, BEHIND)
+    assert [-1 if is_row(token) else token for token in made] == ids
+    one, other = engine.new_context(), engine.new_context()
+    found = read(engine, one, encoder, [*BEFORE, *made, *BEHIND])
+    assert agree(expected, found)
+    assert one.chunks.position(len(BEFORE) + len(made)) == positions
+    second = read(engine, other, encoder, [*BEFORE, *encoder.ids(sound(1)), *BEHIND])
+    assert np.abs(found - second).max() > 1e-3
+    one.close()
+    other.close()
 
 
 def test_rows_may_be_read_in_slices(

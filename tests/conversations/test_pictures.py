@@ -244,23 +244,23 @@ async def test_regenerated_and_compared_answers_are_shown_the_pictures(
 ) -> None:
     monkeypatch.setattr(Model, "sees", True)
     one = await add(services)
-    first = await send(services, one)
-    await until(lambda: len(services.runner.sent) == 1)
-    services.runner.say(Delta(first, "a fox"), finished(first))
-    await until(lambda: services.hub.stream(first) is None)
-    ref = MessageRef(1, CHAT, first)
-    await services.branches.regenerate(ref, "again001")
-    await until(lambda: len(services.runner.sent) == 2)
-    again = services.runner.sent[-1]
-    assert isinstance(again, Generate)
-    services.runner.say(finished(again.id))
-    await until(lambda: services.hub.stream(again.id) is None)
-    await services.branches.compare(ref, ["tiny", "tiny"], "compare01")
-    await until(lambda: len(services.runner.sent) == 4)
-    for sent in services.runner.sent:
+
+    async def check(answer: int) -> None:
+        await until(lambda: any(command.id == answer for command in services.runner.sent))
+        sent = next(command for command in services.runner.sent if command.id == answer)
         assert isinstance(sent, Generate)
         assert [image.id for image in sent.turns[-1].images] == [one.digest]
         assert sent.turns[-1].content == "What is it?"
+        services.runner.say(Delta(answer, "a fox"), finished(answer))
+        await until(lambda: services.hub.stream(answer) is None)
+
+    first = await send(services, one)
+    await check(first)
+    ref = MessageRef(1, CHAT, first)
+    await services.branches.regenerate(ref, "again001")
+    await check((await services.path())[-1].id)
+    for compared in await services.branches.compare(ref, ["tiny", "tiny"], "compare01"):
+        await check(compared.answer_id)
 
 
 EMPTY = Message(

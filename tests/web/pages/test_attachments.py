@@ -307,32 +307,33 @@ async def test_the_text_in_a_picture_is_read_changed_and_left_out(app: Quart) ->
     assert "<textarea" not in html
 
 
-async def test_programs_have_the_text_in_a_picture_read(
-    app: Quart, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_programs_have_the_text_in_a_picture_read(app: Quart) -> None:
     anna, ben = await sign_in(app, "Anna", "owner"), await sign_in(app, "Ben")
     file = await upload(anna, encoded(written("Closed on Sundays")))
     path = f"/api/v1/files/{file}/text"
     assert (await ben.ask("POST", path)).status_code == 404
     answer = await anna.ask("POST", path)
     assert json.loads(await text_of(answer)) == {"text": "Closed on Sundays"}
-    monkeypatch.setitem(EXTRAS, "ocr", replace(EXTRAS["ocr"], modules=("no_such_module",)))
-    assert json.loads(await text_of(await anna.ask("POST", path)))["text"]  # it was kept
-    other = await upload(anna, encoded(written("Closed")))
-    assert (await anna.ask("POST", f"/api/v1/files/{other}/text")).status_code == 501
 
 
-async def test_pictures_count_towards_what_a_model_reads(app: Quart) -> None:
+async def test_pictures_count_towards_what_a_model_reads(app: Quart, tmp_path: Path) -> None:
+    small = write_tiny_gguf(tmp_path / "small.gguf", context_length=128)
+    ModelStore(tmp_path / "models").install(small, "small")
     anna = await sign_in(app, "Anna", "owner")
+
+    async def fill(connection: aiosqlite.Connection) -> None:
+        await chats.create(connection, CHAT, 1, "Signs", "small", 1.0)
+
+    await context_of(app).chats._db.write(fill)
     file = await upload(anna, encoded(drawn(2000, 1000)))
-    html = await text_of(await anna.ask("GET", f"/attachments?ids={file}&model=small"))
+    html = await text_of(await anna.ask("GET", f"/attachments?ids={file}&model=small&chat={CHAT}"))
     tokens = re.findall('data-tokens="([0-9]+)"', html)
     assert len(tokens) == 1
     assert int(tokens[0]) < 50  # of its name: this model sees none
-    assert "too large" not in html
+    assert ", too large" not in html
     change = {"text": "word " * 2000}
     assert (await anna.ask("PATCH", f"/api/v1/files/{file}", json=change)).status_code == 200
-    html = await text_of(await anna.ask("GET", f"/attachments?ids={file}&model=small"))
+    html = await text_of(await anna.ask("GET", f"/attachments?ids={file}&model=small&chat={CHAT}"))
     assert ", too large</span>" in html
 
 
@@ -347,3 +348,4 @@ async def test_what_is_not_set_up_says_so(app: Quart, monkeypatch: pytest.Monkey
     file = await upload(anna, encoded(written("Closed")))
     html = await text_of(await anna.ask("GET", f"/attachments/{file}/text"))
     assert "Text in pictures is not set up here." in html
+    assert (await anna.ask("POST", f"/api/v1/files/{file}/text")).status_code == 501

@@ -2,8 +2,9 @@
 
 The library asserts where a file's sizes do not fit each other, which ends the process, and with a
 runner all answers of its model. So a projector is tried before a runner opens it: it is loaded,
-and pictures are cut up and encoded up to their first operation, which makes the whole plan of the
-computation. What passed is noted beside the model, for this build of the library.
+and something is cut up and encoded for some seconds at most. Already the first operation comes
+behind the whole plan of the computation, where most asserts are. What passed is noted beside the
+model, for this build of the library.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -40,6 +42,7 @@ TRIED_SIZES: Final = ((64, 64), (1600, 1200))
 """Of pictures: one chunk, and many."""
 TRIED_SECONDS: Final = (1, 40)
 """Of sounds: one chunk, and several."""
+ENCODING_SECONDS: Final = 3.0
 REFUSED: Final = 3
 MAX_REASON_BYTES: Final = 1000
 
@@ -61,7 +64,12 @@ def try_projector(weights: Path, path: Path) -> None:
     command = [sys.executable, "-m", __name__, str(weights), str(path)]
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
+            env=os.environ | {"GGML_NO_BACKTRACE": "1"},  # made by a debugger, where there is one
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ProjectorError("The model's projector cannot be used: it took too long.") from error
@@ -92,19 +100,20 @@ def _use(weights: Path, path: Path) -> None:
     projector = NativeProjector(path, model)
     for width, height in TRIED_SIZES if projector.sees else ():
         picture = projector.open_picture(width, height, bytes(3 * width * height))
-        _plan(projector, picture, projector.layout(width, height))
+        _encode(projector, picture, projector.layout(width, height))
     for seconds in TRIED_SECONDS if projector.hears else ():
         samples = seconds * SAMPLE_RATE
         sound = projector.open_sound(samples, bytes(SAMPLE_BYTES * samples))
-        _plan(projector, sound, projector.sound_layout(samples))
+        _encode(projector, sound, projector.sound_layout(samples))
 
 
-def _plan(projector: NativeProjector, picture: NativePicture, layout: Sequence[Chunk]) -> None:
-    """Plan the computation of the first rows, and end it behind the first operation."""
+def _encode(projector: NativeProjector, picture: NativePicture, layout: Sequence[Chunk]) -> None:
+    """Encode the first rows, for some seconds at most."""
+    end = time.monotonic() + ENCODING_SECONDS
     found = ((number, chunk) for number, chunk in enumerate(layout) if isinstance(chunk, RowsChunk))
     if (first := next(found, None)) is not None:
         with contextlib.suppress(StepInterrupted):
-            projector.encode(picture, first[0], first[1].rows, 1, lambda: False)
+            projector.encode(picture, first[0], first[1].rows, 1, lambda: time.monotonic() < end)
     picture.close()
 
 

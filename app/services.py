@@ -48,6 +48,7 @@ from app.models.install.pulls import PullManager
 from app.models.store import ModelStore
 from app.tools.builtin import BuiltinTools
 from app.tools.mcp.admin import McpAdmin
+from app.tools.mcp.library import McpLibrary
 from app.tools.mcp.servers import McpServers
 from app.tools.mcp.source import McpSource
 from app.tools.toolbox import Toolbox
@@ -99,6 +100,7 @@ class Services:
         self.search = ChatSearch(db)
         self.mcp_servers = McpServers(settings, db)
         self.mcp_admin = McpAdmin(self.mcp_servers, db)
+        self.mcp_library = McpLibrary(self.mcp_servers)
         self.toolbox = Toolbox(
             BuiltinTools(settings, self.reader),
             SearchTools(self.search, lambda chat_id: self.of(chat_id).document_search),

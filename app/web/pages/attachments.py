@@ -49,13 +49,13 @@ async def take_file(*, temporary: bool = False) -> Attachment:
 @blueprint.post("")
 async def add() -> str:
     """Answer with the chip of the file."""
-    return await _chips([await take_file()])
+    return await render_chips([await take_file()])
 
 
 @blueprint.post("/temporary")
 async def add_temporary() -> str:
     """Answer with the chip of a file for a temporary chat."""
-    return await _chips([await take_file(temporary=True)])
+    return await render_chips([await take_file(temporary=True)])
 
 
 @blueprint.get("/readings/<key>")
@@ -75,10 +75,10 @@ async def chips() -> str:
     user_id, some = current_user(), ids[:MAX_UNSENT]
     found = await context.attachments.unsent(user_id, some)
     found += await context.temporary.services.attachments.unsent(user_id, some)
-    return await _chips(found)
+    return await render_chips(found)
 
 
-async def _chips(files: Sequence[Attachment]) -> str:
+async def render_chips(files: Sequence[Attachment]) -> str:
     """Render files with their tokens for the model of `?model=`, in the chat of `?chat=`."""
     context = server_context()
     model, limit = await _chosen_model()

@@ -89,12 +89,15 @@ async def _page(edited: int | None = None, error: InvalidEntry | None = None) ->
 
 @blueprint.get("/menu")
 async def menu() -> str:
-    """Render all prompts; the page shows those that begin as what is typed."""
+    """Render all prompts, and prompts and resources of tool servers; the page shows those that
+    begin as what is typed. With `temporary` resources become files of a temporary chat."""
     context = server_context()
     return context.fragments.render(
         "_prompt_menu.html",
         prompts=await context.saved_prompts.all(current_user()),
         blanks_of=blanks_of,
+        tool_offers=await context.mcp_library.offers(current_user()),
+        is_temporary="temporary" in request.args,
     )
 
 

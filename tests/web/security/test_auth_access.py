@@ -106,6 +106,9 @@ PEOPLE: dict[Row, int] = {
     ("GET", "/exchange/chats.zip"): 200,
     ("POST", "/exchange/import"): 400,  # no file
     ("GET", "/search"): 200,
+    ("GET", "/tool-library/<int:server_id>/prompt"): 404,
+    ("POST", "/tool-library/<int:server_id>/prompt"): 404,
+    ("POST", "/tool-library/<int:server_id>/resource"): 404,
     ("GET", "/trash"): 200,
     ("DELETE", "/trash"): 200,
     ("GET", "/models"): 200,

@@ -69,7 +69,6 @@ def try_projector(weights: Path, path: Path) -> None:
             capture_output=True,
             timeout=SECONDS,
             check=False,
-            env=os.environ | {"GGML_NO_BACKTRACE": "1"},  # made by a debugger, where there is one
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ProjectorError("The model's projector cannot be used: it took too long.") from error
@@ -85,6 +84,7 @@ def try_projector(weights: Path, path: Path) -> None:
 def main() -> None:
     result = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # native code may print
+    os.putenv("GGML_NO_BACKTRACE", "1")  # a debugger would make it, and take seconds
     _confine()
     try:
         _use(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -171,7 +171,7 @@ OWNERS: dict[Row, int] = {
     ("GET", f"{PERSON}/remove"): 200,
     ("POST", f"{PERSON}/remove"): 303,
     ("DELETE", MODEL): 204,
-    ("POST", "/media/<key>/setup"): 501,  # there is no such extra
+    ("POST", "/media/<key>/setup"): 404,  # there is no such extra
     ("POST", "/media/<key>/cancel"): 204,
     ("POST", "/media/<name>/choose"): 404,
     ("DELETE", "/media/<name>"): 404,

@@ -23,7 +23,8 @@ async function attach(file) {
   const take = /^(audio|video)\//.test(file.type) ? hear : send;
   const removed = new AbortController();
   remove.addEventListener("click", () => removed.abort()); // the server need not go on
-  const made = await take(file, removed.signal, chip).catch((error) => error.message); // its chip, or why there is none
+  // Its chip, or why there is none.
+  const made = await take(file, removed.signal, chip).catch((error) => error.message);
   if (!chip.isConnected) return;
   if (made.text) {
     chip.remove();
@@ -34,7 +35,8 @@ async function attach(file) {
   } else {
     chip.dataset.status = "failed";
     announcer.textContent = made;
-    chip.querySelector(".about").textContent = made.startsWith(file.name) ? made.slice(file.name.length) : made;
+    const why = made.startsWith(file.name) ? made.slice(file.name.length) : made;
+    chip.querySelector(".about").textContent = why;
     changed();
   }
 }

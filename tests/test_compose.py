@@ -44,6 +44,6 @@ def test_compose_asks_for_settings_it_needs(compose: dict[str, Any]) -> None:
 
 def test_the_page_names_options_that_there_are() -> None:
     text = (DOCS / "scaling.md").read_text()
-    command = (DOCS.parent / "app/cli/models.py").read_text()
+    command = (DOCS.parent / "app/cli/remote_models.py").read_text()
     for option in re.findall(r"^\| `(--[a-z-]+)", text, re.MULTILINE):
         assert f'"{option}"' in command

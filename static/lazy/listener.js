@@ -35,8 +35,8 @@ export class Preview {
   }
 }
 
-// `on`: onPartial(text) while somebody speaks, onText(text) after each utterance in which there are words, onEnd() when one has ended and is written
-// down, onLevel(0 to 1), onError(sentence).
+// `on`: onPartial(text) while somebody speaks, onText(text) after each utterance in which there are words,
+// onEnd() when one has ended and is written down, onLevel(0 to 1), onError(sentence).
 export class Listener {
   #on;
   #stream;

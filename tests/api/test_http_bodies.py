@@ -233,7 +233,7 @@ async def test_health_at_every_usual_address(app: Quart) -> None:
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH"])
 @pytest.mark.parametrize(
     "path",
-    ["/v2/chat/completions", "/completion", "/openai/v1/models", "/v1", "/tokenize", "/v1/nothing"],
+    ["/v2/chat/completions", "/completion", "/openai/v1/models", "/v1", "/infill", "/v1/nothing"],
 )
 async def test_a_wrong_path_is_json_for_programs(app: Quart, method: str, path: str) -> None:
     for headers in (JSON, {"Content-Type": "text/plain"}, {"Accept": "*/*"}):

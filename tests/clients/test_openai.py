@@ -244,7 +244,7 @@ async def test_errors_as_the_client_knows_them(client: AsyncOpenAI) -> None:
     assert (await refused(temperature=9)).param == "temperature"
     assert (await refused(messages=[])).param == "messages"
     assert (await refused(seed=1.5)).param == "seed"
-    assert (await refused(tools=[{"type": "function"}])).param == "tools"
+    assert (await refused(tools=[{"type": "function"}])).param == "tools[0]"
     assert (await refused(logit_bias={"x": 1})).param == "logit_bias"
     assert (await refused(messages=[{"role": "nobody", "content": ""}])).status_code == 400
     with pytest.raises(openai.BadRequestError) as caught:

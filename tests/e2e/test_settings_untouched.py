@@ -40,7 +40,11 @@ async def test_chat_settings_saved_untouched_change_nothing(
     text = json.dumps(CHOSEN, ensure_ascii=False)
     database = server.folder / "wick.db"
     with closing(sqlite3.connect(database, timeout=30)) as db, db:
-        db.execute("INSERT INTO chat_settings VALUES (?, 1, ?, 1.0)", [chat_id, text])
+        db.execute(
+            "INSERT INTO chat_settings (chat_id, user_id, settings, updated_at)"
+            " VALUES (?, 1, ?, 1.0)",
+            [chat_id, text],
+        )
     page = (await (await meet(server)).open(f"/chats/{chat_id}")).page
     await page.get_by_role("button", name="Chat settings").click()
     dialog = page.get_by_role("dialog")

@@ -171,12 +171,12 @@ def test_a_narrow_terminal_without_colours_and_a_temporary_chat(
 ) -> None:
     user = terminal({**environ, "NO_COLOR": "1"}, "--no-save", width=40)
     assert "it is not saved, and ends when" in " ".join(user.is_ready(TEMPORARY).split())
-    user.enter("secret")
+    user.enter("marmalade")
     user.until(lambda text: "30 tokens" in text, "the answer")
     user.is_ready(TEMPORARY)
     user.type("\x04")
     assert user.ends() == 0
-    assert files_with(tmp_path / "data", "secret") == []
+    assert files_with(tmp_path / "data", "marmalade") == []
 
 
 def test_a_chat_becomes_temporary_and_back(

@@ -25,6 +25,7 @@ from app.inference.protocol import (
     from_line,
     to_line,
 )
+from app.inference.termination import kill_and_wait
 from app.models.devices import CPU_ONLY, Placement
 from app.models.memory import AUTO_CONTEXTS
 from app.models.model import Model
@@ -192,16 +193,7 @@ class RunnerProcess:
 
     async def kill(self) -> None:
         """End it now and wait until it is gone, even when that is cancelled: it is soon."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        gone, cancelled = asyncio.ensure_future(self._is_gone()), None
-        while not gone.done():
-            try:
-                await asyncio.shield(gone)
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled is not None:
-            raise cancelled
+        await kill_and_wait(self._process, self._is_gone())
 
     async def _is_gone(self) -> None:
         await self._process.wait()

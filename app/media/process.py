@@ -16,6 +16,7 @@ from typing import Final
 
 from app.config import runner_environment
 from app.errors import MediaFailed
+from app.inference.termination import kill_and_wait
 from app.media.protocol import (
     CancelWork,
     MediaCommand,
@@ -175,16 +176,7 @@ class MediaProcess:
 
     async def kill(self) -> None:
         """End it now and wait until it is gone, even when that is cancelled: it is soon."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        gone, cancelled = asyncio.ensure_future(self._is_gone()), None
-        while not gone.done():
-            try:
-                await asyncio.shield(gone)
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled is not None:
-            raise cancelled
+        await kill_and_wait(self._process, self._is_gone())
 
     async def _is_gone(self) -> None:
         await self._process.wait()

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
+import msgspec
 
 from app.config import Settings
 from app.datadir import ServerInfo, lock_data_folder, read_owner
-from app.errors import DataFolderInUse
+from app.errors import DataFolderInUse, PeerError
 
 # Into the server of this machine: whoever may read its data folder is let in.
 
 
+T = TypeVar("T")
 CHAT_COMMAND: Final = "wick chat"
 STARTING_SECONDS: Final = 20.0
 POLL_SECONDS: Final = 0.1
@@ -88,3 +90,26 @@ def error_message(response: httpx.Response) -> str:
         return text
     where, status = str(response.url.copy_with(path="")), response.status_code
     return f"What answers at {where} did not do it (status {status}): is it Wick?"
+
+
+async def send_command(
+    client: httpx.AsyncClient, kind: type[T], verb: str, arguments: Mapping[str, object]
+) -> T:
+    """Have the running server do what a command asks for; returns its reply. Raises PeerError."""
+    body = msgspec.json.encode(_encodable(arguments))
+    try:
+        response = await client.post(f"/terminal/{verb}", content=body)
+    except httpx.TransportError as error:
+        where = str(client.base_url).rstrip("/")
+        raise PeerError(f"Can't reach Wick at {where}.") from error
+    if not response.is_success:
+        raise PeerError(error_message(response))
+    return msgspec.json.decode(response.content, type=kind)
+
+
+def _encodable(arguments: Mapping[str, object]) -> dict[str, object]:
+    """Replace what a terminal gave as no text at all, which the encoder would refuse."""
+    return {
+        name: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+        for name, value in arguments.items()
+    }

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Final, TypeVar
 
 import httpx
-import msgspec
 from rich.console import Console
 from rich.table import Table
 
@@ -27,8 +26,8 @@ from app.config import Settings
 from app.db.api_keys import ApiKey
 from app.db.connection import Database, open_database
 from app.db.users import LOCAL_USER, Role, User
-from app.errors import InvalidAccount, PeerError
-from app.local_server import acquire_or_discover, client_options, error_message
+from app.errors import InvalidAccount
+from app.local_server import acquire_or_discover, client_options, send_command
 
 T = TypeVar("T")
 TIMEOUT_SECONDS: Final = 600.0
@@ -329,23 +328,7 @@ class RemoteAccountAdmin:
         await self._request(type(None), "revoke_key", user=user, key_id=key_id)
 
     async def _request(self, kind: type[T], verb: str, **arguments: object) -> T:
-        # What a terminal gave as no text at all must not end as an error of the encoder.
-        body = msgspec.json.encode(_error_text(arguments))
-        try:
-            response = await self._client.post(f"/terminal/{verb}", content=body)
-        except httpx.TransportError as error:
-            where = str(self._client.base_url).rstrip("/")
-            raise PeerError(f"Can't reach Wick at {where}.") from error
-        if not response.is_success:
-            raise PeerError(error_message(response))
-        return msgspec.json.decode(response.content, type=kind)
+        return await send_command(self._client, kind, verb, arguments)
 
 
 AnyAccountAdmin = AccountAdmin | RemoteAccountAdmin
-
-
-def _error_text(arguments: dict[str, object]) -> dict[str, object]:
-    return {
-        name: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-        for name, value in arguments.items()
-    }

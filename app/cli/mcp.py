@@ -11,7 +11,6 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import Final, TypeVar, get_args
 
 import httpx
-import msgspec
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -20,8 +19,8 @@ from app import audit
 from app.config import Settings, read_secret
 from app.db.connection import open_database
 from app.db.mcp_servers import McpAccess
-from app.errors import InvalidToolServer, PeerError
-from app.local_server import acquire_or_discover, client_options, error_message
+from app.errors import InvalidToolServer
+from app.local_server import acquire_or_discover, client_options, send_command
 from app.tools.mcp.admin import McpAdmin, McpServerReport
 from app.tools.mcp.servers import McpServers
 
@@ -225,15 +224,7 @@ class RemoteMcpAdmin:
         return await self._request(McpServerReport, "mcp-test", name=name)
 
     async def _request(self, kind: type[T], verb: str, **arguments: object) -> T:
-        body = msgspec.json.encode(arguments)
-        try:
-            response = await self._client.post(f"/terminal/{verb}", content=body)
-        except httpx.TransportError as error:
-            where = str(self._client.base_url).rstrip("/")
-            raise PeerError(f"Can't reach Wick at {where}.") from error
-        if not response.is_success:
-            raise PeerError(error_message(response))
-        return msgspec.json.decode(response.content, type=kind)
+        return await send_command(self._client, kind, verb, arguments)
 
 
 AnyMcpAdmin = McpAdmin | RemoteMcpAdmin

@@ -2,12 +2,13 @@
 # make test   install everything, a browser included, and run all checks and tests
 # make lint   ruff, mypy and pip check only
 # make audit  compare the pinned versions with published advisories
+# make prove  kill, fill, break and flood real servers for hours, and print what was lost
 # make bench  measure the speed; run nothing else meanwhile
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test pytest lint compiled audit bench browser clean
+.PHONY: run test pytest lint compiled audit prove bench browser clean
 
 run: .venv/run.done
 	@$(BIN)/wick serve
@@ -33,6 +34,10 @@ audit: .venv/dev.done
 
 compiled: .venv/dev.done
 	@$(BIN)/python -m compileall -q app # once, not in every process that a test starts
+
+# PROVE="--only kills --rounds 20": a part, or less of each.
+prove: compiled
+	$(BIN)/python -m tests.prove $(PROVE)
 
 bench: compiled browser
 	$(BIN)/python -m tests.page_bench

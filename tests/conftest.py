@@ -47,7 +47,18 @@ settings.load_profile("same")
 
 # What starts browsers and servers comes first: whoever of several processes ends last should have
 # had little files at the end.
-FIRST = ("e2e", "upstream", "recorded", "wire", "fuzz", "terminal", "cli", "clients", "api")
+FIRST = (
+    "e2e",
+    "upstream",
+    "prove",
+    "recorded",
+    "wire",
+    "fuzz",
+    "terminal",
+    "cli",
+    "clients",
+    "api",
+)
 # Real browsers and terminals on a busy machine: what fails is tried once more, and is in the report
 # both times, for it is a fault all the same, of the test or of Wick.
 TWICE = ("e2e", "terminal")

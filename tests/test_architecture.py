@@ -115,7 +115,8 @@ MCP_CHILD_MAY_IMPORT = ("app.tools.mcp.protocol", "app.tools.mcp.child")
 
 # Tests that belong to no module of `app/`: of behaviours across modules, and of the repository.
 ACROSS_MODULES = {
-    *("clients", "e2e", "fuzz", "page_bench", "recorded", "security", "upstream", "wire"),
+    *("clients", "e2e", "fuzz", "page_bench", "prove", "recorded", "security"),
+    *("upstream", "wire"),
 }
 OF_THE_REPOSITORY = {
     *("test_architecture.py", "test_compose.py", "test_documents.py", "test_glossary.py"),

@@ -67,7 +67,7 @@ class ApiKeys:
             return None
         now = self._clock()
         if now - (key.used_at or 0.0) > TOUCH_EVERY_SECONDS:
-            await self._db.write(lambda c: api_keys.touch(c, key.id, now))
+            await self._db.try_write(lambda c: api_keys.touch(c, key.id, now))
         return ApiKeyOwner(user, key)
 
     async def revoke(self, user_id: int, key_id: int) -> None:

@@ -150,9 +150,9 @@ class Sessions:
             and not session.is_confirmed
             and now - session.rotated_at > GRACE_SECONDS
         ):
-            await self._db.write(lambda c: sessions.confirm(c, session.id, digest))
+            await self._db.try_write(lambda c: sessions.confirm(c, session.id, digest))
         if now - session.seen_at > TOUCH_EVERY_SECONDS:
-            await self._db.write(lambda c: sessions.touch(c, session.id, now))
+            await self._db.try_write(lambda c: sessions.touch(c, session.id, now))
         return session
 
     async def rotate_token(self, session: Session, token: str) -> str | None:
@@ -164,7 +164,7 @@ class Sessions:
         if age <= (ROTATE_AFTER_SECONDS if session.is_current else GRACE_SECONDS):
             return None
         new, shown, now = secrets.token_urlsafe(32), hash_token(token), self._clock()
-        done = await self._db.write(
+        done = await self._db.try_write(
             lambda c: sessions.rotate(c, session, shown, hash_token(new), now)
         )
         return new if done else None
@@ -179,7 +179,7 @@ class Sessions:
         )
         now = self._clock()
         if session is not None and now - session.seen_at > TOUCH_EVERY_SECONDS:
-            await self._db.write(lambda c: sessions.touch(c, session_id, now))
+            await self._db.try_write(lambda c: sessions.touch(c, session_id, now))
         return session
 
     async def list_for_user(self, user_id: int) -> list[Session]:

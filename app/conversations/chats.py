@@ -181,7 +181,7 @@ class ChatService:
         """Count everything in this chat as read: the user looks at it."""
         chat = await self.get(user_id, chat_id)
         if chat is not None and chat.is_unread:
-            await self._db.write(
+            await self._db.try_write(
                 lambda c: db_chats.set_unread(c, user_id, chat_id, is_unread=False)
             )
             self._hub.chat_changed(user_id, chat_id)
@@ -195,7 +195,7 @@ class ChatService:
             return
         leaf = await branches.deepest_descendant(self._db, user_id, chat_id, message_id)
         if leaf is not None:
-            await self._db.write(lambda c: db_chats.set_leaf(c, user_id, chat_id, leaf))
+            await self._db.try_write(lambda c: db_chats.set_leaf(c, user_id, chat_id, leaf))
             self._hub.chat_changed(user_id, chat_id)
 
     async def recover_interrupted(self) -> None:

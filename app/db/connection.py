@@ -80,6 +80,17 @@ class Database:
         result: T = await self._enqueue(work, is_transaction=True)
         return result
 
+    async def try_write(self, work: WriteFn[T]) -> T | None:
+        """Write what is only noted while a user reads: without it, reading goes on.
+
+        Returns None where it could not be saved.
+        """
+        try:
+            return await self.write(work)
+        except StoreError as error:
+            log.warning("Something was not noted: %s", error)
+            return None
+
     async def purge_deleted_text(self) -> None:
         """Leave no word of what has been deleted in the indexes and in the log.
 

@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import aiosqlite
 import pytest
 
 from app.accounts.sessions import (
@@ -32,6 +33,20 @@ async def test_only_the_hash_of_a_session_token_is_stored(
     assert (await accounts.sessions.authenticate(token)) is not None
     for wrong in ("", token[:-1], token + "x", "ü" * 43, "\ud800"):
         assert await accounts.sessions.authenticate(wrong) is None
+
+
+async def refuse_writes(connection: aiosqlite.Connection) -> None:
+    await connection.execute("PRAGMA query_only = ON")
+
+
+async def test_a_session_holds_while_nothing_can_be_written(accounts: Accounts) -> None:
+    token, login = await accounts.sessions.create(1, "", "")
+    await accounts.db.write(refuse_writes)
+    accounts.clock.now += ROTATE_AFTER_SECONDS + 1
+    session = await accounts.sessions.authenticate(token)
+    assert session is not None
+    assert await accounts.sessions.rotate_token(session, token) is None
+    assert await accounts.sessions.touch(login.id) is not None
 
 
 @pytest.mark.parametrize(

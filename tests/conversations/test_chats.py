@@ -346,6 +346,22 @@ async def test_a_prompt_on_a_full_disk_is_refused_with_a_sentence(
     assert await services.chats.recent(1) == []
 
 
+async def test_an_unread_chat_is_shown_while_nothing_can_be_written(
+    services: ScriptedServices,
+) -> None:
+    async def refuse(connection: aiosqlite.Connection) -> None:
+        await connection.execute("UPDATE chats SET is_unread = 1")
+        await connection.execute("PRAGMA query_only = ON")
+
+    await services.answers.submit(services.prompt("Hello"))
+    await services.db.write(refuse)
+    (chat,) = await services.chats.recent(1)
+    await services.chats.mark_read(1, chat.id)
+    found = await services.chats.get(1, chat.id)
+    assert found is not None
+    assert found.is_unread
+
+
 async def test_a_prompt_that_a_full_disk_keeps_from_being_taken_back_stays_queued(
     services: ScriptedServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,8 +54,9 @@ class Server:
             "port": self.port,
             "threads": 1,
         }
-        given |= {"models_dir": models, "data_dir": folder}
-        self._environ = environment(given | settings) | dict(environ or {})
+        given |= {"models_dir": models, "data_dir": folder, **settings}
+        self.data = Path(str(given["data_dir"]))
+        self._environ = environment(given) | dict(environ or {})
         self._before = before
         self._process: asyncio.subprocess.Process | ForkedProcess | None = None
         self._suspended: list[int] = []
@@ -66,6 +67,11 @@ class Server:
         return self._process.pid
 
     @property
+    def has_ended(self) -> bool:
+        """Tell whether the process is gone, by itself or by a signal."""
+        return self._process is None or self._process.returncode is not None
+
+    @property
     def log(self) -> str:
         return self._log.read_text() if self._log.exists() else ""
 
@@ -74,11 +80,15 @@ class Server:
         if self._before:
             self._process = await self._start_anew()
         else:
-            with self._log.open("ab") as log:
-                given = (["serve"], self._environ, self.folder, log.fileno())
-                self._process = ForkedProcess(*given)
+            self.launch()
         await self.serves()
         return self
+
+    def launch(self) -> None:
+        """Begin to start it, and wait for nothing."""
+        with self._log.open("ab") as log:
+            given = (["serve"], self._environ, self.folder, log.fileno())
+            self._process = ForkedProcess(*given)
 
     async def _start_anew(self) -> asyncio.subprocess.Process:
         with self._log.open("ab") as log:
@@ -150,7 +160,7 @@ class Server:
             os.kill(pid, signal.SIGSTOP)
 
     def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
-        database = sqlite3.connect(f"file:{self.folder / 'wick.db'}?mode=ro", uri=True)
+        database = sqlite3.connect(f"file:{self.data / 'wick.db'}?mode=ro", uri=True)
         with closing(database):
             database.row_factory = sqlite3.Row
             return database.execute(sql, values).fetchall()

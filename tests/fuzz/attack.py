@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import httpx
+import psutil
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
@@ -22,10 +24,12 @@ from tests.fuzz.inputs import Input, make
 from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf
 
-AT_ONCE: Final = 4
+AT_ONCE: Final = 8
 READ_SECONDS: Final = 1.0
 """Of an answer that has begun; some report without end."""
 TOLD_EVERY: Final = 500
+WARM_PART: Final = 4
+"""A quarter of the inputs fills caches, before the server is measured."""
 REFUSALS: Final = {501, 502, 503, 507}
 """Of the fives, those that are sentences: an encoding, a source, the queue or the disk says no."""
 TRACES: Final = re.compile(r"Traceback|An error inside Wick|Task exception was never retrieved")
@@ -41,29 +45,50 @@ SOCKETS = sorted(rule.rule for rule in RULES if rule.websocket)
 
 @dataclass(slots=True)
 class Outcome:
-    """Errors found, and how many inputs got which status."""
+    """Errors found, and how many inputs of which kind got which status.
+
+    memory, files: of the server after the first inputs, and after the last: bytes, and how many
+    are open.
+    """
 
     wrong: list[str] = field(default_factory=list)
     statuses: dict[str, int] = field(default_factory=dict)
+    kinds: dict[str, int] = field(default_factory=dict)
+    memory: list[int] = field(default_factory=list)
+    files: list[int] = field(default_factory=list)
 
-    def count(self, status: object) -> None:
+    def measure(self, server: Server) -> None:
+        process = psutil.Process(server.pid)
+        self.memory.append(process.memory_info().rss)
+        self.files.append(process.num_fds())
+
+    def count(self, kind: str, status: object) -> None:
+        self.kinds[kind] = self.kinds.get(kind, 0) + 1
         self.statuses[str(status)] = self.statuses.get(str(status), 0) + 1
         if (done := sum(self.statuses.values())) % TOLD_EVERY == 0:
             print(f"{done:,} sent, {len(self.wrong)} wrong", flush=True)
 
 
-async def attack(folder: Path, seed: str, count: int) -> Outcome:
-    """The inputs SEED/0 to SEED/COUNT-1, some at once; afterwards the server still answers."""
+async def attack(
+    folder: Path, seed: str, count: int, is_over: Callable[[], bool] = lambda: False
+) -> Outcome:
+    """Send the inputs SEED/0 to SEED/COUNT-1, some at once; afterwards the server still answers.
+
+    is_over: whether to send no more.
+    """
     ModelStore(folder / "models").install(write_tiny_gguf(folder / "tiny.gguf"), "tiny")
     (folder / "data").mkdir()
     environ = {"HF_HUB_OFFLINE": "1", "NO_PROXY": "*"}
     server = Server(folder / "data", folder / "models", environ, max_tokens=4)
-    outcome, numbers, importing = Outcome(), iter(range(count)), asyncio.Lock()
+    outcome, uploading = Outcome(), asyncio.Lock()
     await server.start()
     try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(AT_ONCE):
-                group.create_task(_send_all(server, seed, numbers, outcome, importing))
+        for numbers in (range(count // WARM_PART), range(count // WARM_PART, count)):
+            waiting = itertools.takewhile(lambda _: not is_over(), numbers)
+            async with asyncio.TaskGroup() as group:
+                for _ in range(AT_ONCE):
+                    group.create_task(_send_all(server, seed, waiting, outcome, uploading))
+            outcome.measure(server)
         async with httpx.AsyncClient(timeout=PATIENCE) as client:
             if (await client.get(f"{server.origin}/healthz")).status_code != 200:
                 outcome.wrong.append("the server does not answer any more")
@@ -76,19 +101,19 @@ async def attack(folder: Path, seed: str, count: int) -> Outcome:
 
 
 async def _send_all(
-    server: Server, seed: str, numbers: Iterator[int], outcome: Outcome, importing: asyncio.Lock
+    server: Server, seed: str, numbers: Iterator[int], outcome: Outcome, uploading: asyncio.Lock
 ) -> None:
     async with httpx.AsyncClient(timeout=PATIENCE) as client:
         for number in numbers:
             one = make(f"{seed}/{number}", ROUTES, SOCKETS)
             try:
-                status = await _send(server, client, one, importing)
+                status = await _send(server, client, one, uploading)
             except (httpx.TimeoutException, TimeoutError):
                 outcome.wrong.append(f"{seed}/{number}: no answer to {_told(one)}")
                 continue
             except (httpx.HTTPError, httpx.InvalidURL, OSError, WebSocketException):
                 status = "refused"
-            outcome.count(status)
+            outcome.count(one.kind, status)
             if isinstance(status, int) and status >= 500 and status not in REFUSALS:
                 outcome.wrong.append(f"{seed}/{number}: {status} to {_told(one)}")
 
@@ -98,7 +123,7 @@ def _told(one: Input) -> str:
 
 
 async def _send(
-    server: Server, client: httpx.AsyncClient, one: Input, importing: asyncio.Lock
+    server: Server, client: httpx.AsyncClient, one: Input, uploading: asyncio.Lock
 ) -> object:
     own = {"Origin": server.origin}
     if one.kind == "raw":
@@ -107,9 +132,12 @@ async def _send(
         return await _send_frames(server, one)
     if one.kind == "import":
         files = {"file": ("chats.json", one.body)}
-        async with importing:  # everybody has one file on its way at a time
+        async with uploading:  # everybody has one file on its way at a time
             answer = await client.post(server.origin + one.path, files=files, headers=own)
         return answer.status_code
+    if one.kind in {"model", "picture", "document"}:
+        async with uploading:  # models have one name
+            return await _upload(server, client, one)
     async with client.stream(
         one.method, server.origin + one.path, headers=own | one.headers, content=one.body
     ) as response:
@@ -118,6 +146,18 @@ async def _send(
                 async for _ in response.aiter_raw():
                     pass
         return response.status_code
+
+
+async def _upload(server: Server, client: httpx.AsyncClient, one: Input) -> int:
+    """Upload a file; what Wick took is removed again."""
+    own = {"Origin": server.origin}
+    answer = await client.request(
+        one.method, server.origin + one.path, content=one.body, headers=own
+    )
+    if answer.is_success:
+        here = "/models/hostile" if one.kind == "model" else f"/api/v1/files/{answer.json()['id']}"
+        await client.delete(server.origin + here, headers=own)
+    return answer.status_code
 
 
 async def _send_frames(server: Server, one: Input) -> str:

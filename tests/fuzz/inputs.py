@@ -1,4 +1,4 @@
-"""Hostile inputs, each made from one number: files to import, requests and frames."""
+"""Hostile inputs, each made from one seed: files, requests, frames and raw bytes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
 from tests.foreign_files import chatgpt, open_webui
+from tests.fuzz import files
 
-Kind = Literal["request", "import", "frames", "raw"]
+Kind = Literal["request", "import", "frames", "raw", "model", "picture", "document"]
+WEIGHTS: dict[Kind, int] = {
+    **{"request": 62, "import": 10, "frames": 13, "raw": 5},
+    **{"model": 4, "picture": 3, "document": 3},
+}
 ODD: list[Any] = [
     *(None, True, False, 0, -1, 1, 2**63, 2**70, 1e308, -1e-308, [], {}, [[]], {"a": []}, ""),
     *("\ud800", "\0", "a" * 3000, "\r\nX: y", "../../etc/passwd", "<script>", "{{7*7}}", "NaN"),
@@ -29,7 +34,8 @@ HEADERS = (
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Input to send: a request, a file to import, the frames of one socket, or raw bytes."""
+    """Input to send: a request, a file to import or to upload, the frames of one socket, or raw
+    bytes."""
 
     kind: Kind
     method: str = "GET"
@@ -42,7 +48,7 @@ class Input:
 def make(seed: str, routes: list[tuple[str, str]], sockets: list[str]) -> Input:
     """Make an input; the same one for the same seed."""
     chance = random.Random(seed)
-    kind = chance.choices(["request", "import", "frames", "raw"], [68, 12, 14, 6])[0]
+    kind = chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
     if kind == "import":
         return Input("import", "POST", "/exchange/import", body=_file(chance))
     if kind == "frames":
@@ -51,6 +57,8 @@ def make(seed: str, routes: list[tuple[str, str]], sockets: list[str]) -> Input:
         return Input("frames", path=f"{rule}?{_query(chance)}", frames=frames)
     if kind == "raw":
         return Input("raw", body=_raw(chance))
+    if kind in {"model", "picture", "document"}:
+        return _upload(chance, kind)
     method, rule = chance.choice(routes)
     return Input(
         "request",
@@ -59,6 +67,13 @@ def make(seed: str, routes: list[tuple[str, str]], sockets: list[str]) -> Input:
         _headers(chance),
         b"" if method == "GET" else _body(chance),
     )
+
+
+def _upload(chance: random.Random, kind: Kind) -> Input:
+    if kind == "model":
+        return Input("model", "PUT", "/models/upload/hostile.gguf", body=files.model_file(chance))
+    name, data = files.picture(chance) if kind == "picture" else files.document(chance)
+    return Input(kind, "POST", f"/api/v1/files?name={quote(name)}", body=data)
 
 
 def _odd(chance: random.Random) -> Any:

@@ -1,0 +1,1 @@
+"""What Wick survives, proven on real servers: `python -m tests.prove`."""

@@ -15,6 +15,7 @@ from app.conversations.attachments import Attachments
 from app.conversations.chat_services import ChatServices
 from app.conversations.chats import Trash
 from app.conversations.exports import Exports
+from app.conversations.folder_documents import FolderDocuments
 from app.conversations.folders import Folders
 from app.conversations.hub import Hub
 from app.conversations.kept_chats import KeptChats
@@ -116,6 +117,7 @@ class Services:
         self._temporary: TemporaryChats | None = None
         self._kept: KeptChats | None = None
         self.folders = Folders(db, self.hub)
+        self.folder_documents = FolderDocuments(db, self.attachments, self.saved.passages)
         self.trash = Trash(db, self.pool, self.hub)
         self.responses = StoredResponses(db)
         self.exports = Exports(db, self.pictures.files)

@@ -85,7 +85,7 @@ class Attachments:
             document = await self._reader.read(name, data, notify, user_id)
             file = document_attachment(name, document, data)
         else:
-            file = await asyncio.to_thread(read_file, name, data)
+            file = await self._read(name, data)
         now = time.time()
 
         async def save(connection: aiosqlite.Connection) -> int:
@@ -96,6 +96,18 @@ class Attachments:
         added = await self.get(user_id, await self._pictures.save(found, save))
         self._passages.prepare(user_id, [added])
         return added
+
+    async def read_text(self, user_id: int, name: str, data: bytes) -> NewAttachment:
+        """Read a text or a document that is to be saved elsewhere. Raises AttachmentRefused."""
+        if is_picture(name, data):
+            raise AttachmentRefused(f"{file_name(name)} is a picture: attach it to a message.")
+        return await self._read(name, data)
+
+    async def _read(self, name: str, data: bytes) -> NewAttachment:
+        if not is_document(name, data):
+            return await asyncio.to_thread(read_file, name, data)
+        name = file_name(name, "document")
+        return document_attachment(name, await self._reader.read(name, data), data)
 
     async def get(self, user_id: int, attachment_id: int) -> Attachment:
         """Raises AttachmentNotFound."""

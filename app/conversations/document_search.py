@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from app.conversations.passages import Passages
-from app.db import folder_documents, folders
+from app.db import folder_documents, folders, passages
 from app.db.attachments import Attachment
 from app.db.connection import Database
 from app.db.folder_documents import FolderDocument
@@ -45,10 +45,17 @@ class DocumentSearch:
     ) -> list[FoundPassage]:
         """Find the passages that fit a query best, the best first, in all that a chat of this user
         can use. Raises SearchTooLong or StoreError."""
+        return await self.find_in(await self.usable(user_id, chat_id), query, limit)
+
+    async def usable(self, user_id: int, chat_id: str) -> list[FolderDocument]:
+        """List all that a chat of this user can use: its own files, then those of its folder."""
         files = await folder_documents.in_chat(self._db, user_id, chat_id)
-        found = [FolderDocument(file, user_id, "") for file in files]
-        found += await self.in_folder_of(user_id, chat_id)
-        return await self.find_in(found, query, limit)
+        own = [FolderDocument(file, user_id, "") for file in files]
+        return own + await self.in_folder_of(user_id, chat_id)
+
+    async def passages(self, one: Searchable, numbers: Iterable[int]) -> list[StoredPassage]:
+        """Read passages of a file, in their order."""
+        return await passages.of_document(self._db, one.user_id, one.document.id, numbers)
 
     async def in_folder_of(self, user_id: int, chat_id: str) -> list[FolderDocument]:
         """List the documents of the folder that a chat is in."""

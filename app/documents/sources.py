@@ -42,6 +42,20 @@ class Sources(msgspec.Struct, frozen=True):
         return Sources(self.files, tuple(p for p in self.passages if p.file in kept))
 
 
+def describe_sources(sources: Sources) -> str:
+    """Say how much of the searched files a model was given: 12 of 310 pages were given."""
+    parts = list[str]()
+    for number, file in enumerate(sources.files):
+        given = sources.of(number)
+        count, total, unit = len(given), file.passages, "passage"
+        if file.pages:
+            count, total, unit = given_pages(given), file.pages, file.unit
+        name = f" of {file.name}" if len(sources.files) > 1 else ""
+        verb = "was" if count == 1 else "were"
+        parts.append(f"{count:,} of {total:,} {unit}s{name} {verb} given")
+    return ", ".join(parts)
+
+
 def encode_sources(sources: Sources | None) -> str | None:
     return None if sources is None else msgspec.json.encode(sources).decode()
 

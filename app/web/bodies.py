@@ -56,6 +56,7 @@ _BY_PATH: Final = {
     "/dictation": MAX_DICTATION_BYTES + 1,
     "/attachments": ATTACHMENT_BYTES,
     "/attachments/temporary": ATTACHMENT_BYTES,
+    "/folder-documents": 4 * MAX_DOCUMENT_BYTES,
     "/library/import": 9 * MIB,
     "/api/v1/library": 8 * MIB,
     "/api/v1/files": ATTACHMENT_BYTES,

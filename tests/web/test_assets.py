@@ -75,6 +75,21 @@ def test_colours_follow_the_theme_a_user_chose() -> None:
         assert "prefers-color-scheme" not in path.read_text(), path.name
 
 
+def test_no_sheet_hides_what_another_sheet_shows() -> None:
+    """All sheets are one: a class that two of them use for different things hides the wrong one."""
+    shown, hidden = dict[str, set[str]](), set[tuple[str, str]]()
+    for path in STATIC.glob("*.css"):
+        text = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
+        for selectors, rule in re.findall(r"([^{}]+)\{([^{}]*)\}", text):
+            alone = re.sub(r"\([^()]*\)", "()", selectors)
+            for name in re.findall(r"(?:^|,)\s*(\.[\w-]+)\s*(?=,|$)", alone):
+                if re.search(r"\bdisplay:\s*none", rule):
+                    hidden.add((name, path.name))
+                else:
+                    shown.setdefault(name, set()).add(path.name)
+    assert not {(name, sheet) for name, sheet in hidden if shown.get(name, set()) - {sheet}}
+
+
 @pytest.mark.parametrize("name", [SCRIPTS, STYLES, "vendor/htmx-4.0.1.min.js", "icon.svg"])
 async def test_files_are_kept_for_good_and_compressed(app: Quart, name: str) -> None:
     async with app.test_app() as served:

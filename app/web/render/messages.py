@@ -23,6 +23,7 @@ from app.conversations.tool_calls import CallRecord, end_of, parse_calls
 from app.db.attachments import Attachment
 from app.db.messages import Message
 from app.documents.given import decode_given, describe_given
+from app.documents.sources import Sources, decode_sources, describe_sources
 from app.web.render.calls import Step, steps
 from app.web.render.markdown import read_aloud, render_markdown, render_prompt
 from app.web.render.streaming import OpenBlock, RenderCursor, StreamedMarkdown
@@ -156,6 +157,7 @@ class MessageView:
     open: OpenBlock | None = None
     sent_at: float = 0.0
     documents: str = ""
+    sources: Sources | None = None
     calls: tuple[CallRecord, ...] = ()
     steps: tuple[Step, ...] = ()
 
@@ -163,6 +165,11 @@ class MessageView:
     def tail(self) -> str:
         """The text after its last call."""
         return self.text[end_of(self.calls)[0] :]
+
+    @property
+    def sources_line(self) -> str:
+        """Sentence on how much of the files that were searched the model was given."""
+        return describe_sources(self.sources) if self.sources else ""
 
     @property
     def announcement(self) -> str:
@@ -240,6 +247,7 @@ def present(
         documents=describe_given(decode_given(message.documents)),
         calls=calls,
         steps=steps(message.id, message.text, calls),
+        sources=decode_sources(message.sources),
     )
 
 

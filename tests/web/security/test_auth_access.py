@@ -265,6 +265,7 @@ PEOPLE |= {
 # What a user keeps beside chats: each their own, so others' are not found.
 PERSONA, PROMPT = "/personas/<int:persona_id>", "/prompts/<int:prompt_id>"
 FOLDER, API_FOLDER = "/folders/<int:folder_id>", "/api/v1/folders/<int:folder_id>"
+CHATS |= {("GET", f"{CHAT}/messages/<int:message_id>/sources/<int:number>"): 404}  # none given
 CHATS |= {("GET", f"{CHAT}/folder"): 200, ("POST", f"{CHAT}/folder"): 200}
 FILE, TEMPORARY = "/attachments/<int:attachment_id>", "/attachments/temporary"
 PEOPLE |= {
@@ -280,6 +281,12 @@ PEOPLE |= {
     ("GET", API_FOLDER): 404,
     ("PATCH", API_FOLDER): 404,
     ("DELETE", API_FOLDER): 404,
+    ("GET", f"{FOLDER}/documents"): 404,
+    ("POST", "/folder-documents"): 404,  # no folder
+    ("GET", f"{FOLDER}/documents/<int:file_id>"): 404,
+    ("DELETE", f"{FOLDER}/documents/<int:file_id>"): 404,
+    ("POST", f"{FOLDER}/documents/sharing"): 404,
+    ("POST", f"{FOLDER}/documents/use"): 404,  # no folder
     ("GET", "/temporary"): 200,
     ("GET", "/palette"): 200,
     ("GET", "/attachments"): 200,

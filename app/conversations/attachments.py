@@ -80,12 +80,8 @@ class Attachments:
         if is_picture(name, data):
             found = [await self._decoder.decode(file_name(name, "picture"), data)]
             file = picture_attachment(file_name(name, "picture"), found[0])
-        elif is_document(name, data):
-            name = file_name(name, "document")
-            document = await self._reader.read(name, data, notify, user_id)
-            file = document_attachment(name, document, data)
         else:
-            file = await self._read(name, data)
+            file = await self._read(user_id, name, data, notify)
         now = time.time()
 
         async def save(connection: aiosqlite.Connection) -> int:
@@ -101,13 +97,16 @@ class Attachments:
         """Read a text or a document that is to be saved elsewhere. Raises AttachmentRefused."""
         if is_picture(name, data):
             raise AttachmentRefused(f"{file_name(name)} is a picture: attach it to a message.")
-        return await self._read(name, data)
+        return await self._read(user_id, name, data)
 
-    async def _read(self, name: str, data: bytes) -> NewAttachment:
+    async def _read(
+        self, user_id: int, name: str, data: bytes, notify: Notify = lambda _: None
+    ) -> NewAttachment:
         if not is_document(name, data):
             return await asyncio.to_thread(read_file, name, data)
         name = file_name(name, "document")
-        return document_attachment(name, await self._reader.read(name, data), data)
+        document = await self._reader.read(name, data, notify, user_id)
+        return document_attachment(name, document, data)
 
     async def get(self, user_id: int, attachment_id: int) -> Attachment:
         """Raises AttachmentNotFound."""
@@ -233,9 +232,12 @@ class PromptLimit:
         return cls(model.name, model.title, tokens)
 
     def warning(self, *, is_estimate: bool) -> str:
-        """Say that files are too large."""
-        begin = "Probably too large" if is_estimate else "Too large"
-        return f"{begin} for {self.title}, which reads up to {self.tokens:,} tokens at once."
+        """Say that files do not fit, and what happens to them."""
+        begin = "Probably too long" if is_estimate else "Too long"
+        return (
+            f"{begin} for {self.title}, which reads up to {self.tokens:,} tokens at once. It gets"
+            " the passages that fit each question."
+        )
 
 
 async def check_unsent(db: Database, user_id: int, ids: Sequence[int]) -> None:

@@ -34,8 +34,10 @@ from app.models.model import Turn
 from app.models.parameters import GenerationSettings
 from app.models.text.token_count import estimate_tokens
 
-WHOLE_SHARE: Final = 0.85
-"""Of the window, for files that are given whole and the question about them."""
+WHOLE_SHARE: Final = 0.95
+"""Of the window, for files that are given whole."""
+ESTIMATED_SHARE: Final = 0.85
+"""The same where the tokens of one are an estimate."""
 BESIDE_SHARE: Final = 0.4
 """Of the window, for files that are given whole beside those that are searched."""
 FOLDER_SHARE: Final = 0.4
@@ -198,7 +200,8 @@ def choose_searched(
         for file in (decode_sources(message.sources) or Sources()).files
     }
     has_searched = any(file.digest in before for file in files)
-    if total <= room * (BESIDE_SHARE if has_searched else WHOLE_SHARE):
+    share = WHOLE_SHARE if all(file.counted_by for file in files) else ESTIMATED_SHARE
+    if total <= room * (BESIDE_SHARE if has_searched else share):
         return []
     chosen, left = set[int](), total
     for file in sorted(files, key=lambda one: (one.digest not in before, -one.tokens)):

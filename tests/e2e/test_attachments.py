@@ -52,7 +52,7 @@ async def test_files_are_chosen_dropped_and_pasted_and_sent(
     await choose(chat, tmp_path, "scan.pdf", b"%PDF-1.7")
     failed = chips.and_(chat.page.locator("[data-status=failed]"))
     await expect(failed).to_contain_text("is damaged, or not what its name says.")
-    too_large = chat.page.get_by_text("Too large for tiny, which reads up to")
+    too_large = chat.page.get_by_text("Too long for tiny, which reads up to")
     await expect(too_large).to_be_visible()
     await chat.page.get_by_role("button", name="Remove Pasted text.txt").click()
     await expect(too_large).to_be_hidden()

@@ -112,8 +112,8 @@ async def test_tokens_are_counted_by_the_chosen_model_and_compared_with_its_wind
     for name in ("small", "large"):
         assert f'data-tokens="{exact}" data-for="{name}"' in seen[name]
         assert "about </span>" not in seen[name]
-    assert f"{exact} tokens, too large" in seen["small"]
-    assert re.search("Too large for [^,]+, which reads up to 96 tokens at once.", seen["small"])
+    assert f"{exact} tokens, searched" in seen["small"]
+    assert re.search("Too long for [^,]+, which reads up to 96 tokens at once.", seen["small"])
     assert "data-too-large" not in seen["large"]
     # Fewer in this chat, by its own settings.
     await context_of(app).chats.choose_settings(1, CHAT, ChatSettings(context_length=128))

@@ -94,6 +94,7 @@ class Settings:
     sockets_per_user: int = 64
     requests_per_user: int = 24
     daily_tokens: int = 0
+    storage_mb_per_user: int = 0
     upload_mb: int = 65_536
     max_audio_mb: int = DEFAULT_AUDIO_MB
     login_attempts: int = 5
@@ -389,6 +390,7 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "sockets_per_user": _number(1, 100_000),
     "requests_per_user": _number(1, 100_000),
     "daily_tokens": _number(0, 1_000_000_000_000),
+    "storage_mb_per_user": _number(0, 1_000_000_000),
     "upload_mb": _number(0, 16_777_216),
     "max_audio_mb": _number(1, 1024),
     "login_attempts": _number(1, 1000),

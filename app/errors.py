@@ -392,6 +392,12 @@ class DiskFull(StoreError):
     status = 507
 
 
+class StorageFull(RequestError):
+    """Error of a user who has stored as much as one may."""
+
+    status = 507
+
+
 class ServiceError(WickError):
     pass
 

@@ -26,6 +26,7 @@ from app.conversations.quotas import Quotas
 from app.conversations.saved_prompts import SavedPrompts
 from app.conversations.search import ChatSearch
 from app.conversations.search_tool import SearchTools
+from app.conversations.storage_quota import StorageQuota
 from app.conversations.stored_responses import StoredResponses
 from app.conversations.temporary import TemporaryChats
 from app.conversations.titles import TitleMode
@@ -107,6 +108,7 @@ class Services:
             McpSource(self.mcp_servers),
         )
         self.pictures = Pictures(db, PictureFolder(settings.data_dir / "pictures"))
+        self.storage = StorageQuota(settings, db)
         self.saved = self._chat_services(db, self.pictures, titles=settings.titles)
         self.answers, self.chats = self.saved.answers, self.saved.chats
         self.branches, self.copies = self.saved.branches, self.saved.copies
@@ -129,6 +131,7 @@ class Services:
         shared = self.store, self.pulls, self.pool, self.hub, self.reserve
         return ChatServices(
             *(self.settings, db, *shared, pictures, self.decoder, self.reader, self.toolbox),
+            storage=self.storage,
             titles=titles,
             are_temporary=are_temporary,
             owner_db=self._db,

@@ -31,6 +31,7 @@ from app.conversations.settings import (
     resolve,
     system_turns,
 )
+from app.conversations.storage_quota import StorageQuota
 from app.conversations.submission import (
     AnswerRequest,
     Prompt,
@@ -94,6 +95,7 @@ class AnswerService:
         *,
         are_temporary: bool = False,
         owner_db: Database | None = None,
+        storage: StorageQuota,
     ) -> None:
         """owner_db: where users' preferences are, when that is another than of their chats."""
         self._owner_db = owner_db or db
@@ -107,6 +109,7 @@ class AnswerService:
         self._pool = pool
         self._hub = hub
         self._reserve = reserve
+        self._storage = storage
         self._pending = ChatQueue()
         self._is_closed = False
         self._titles = TitleGenerator(titles, db, store, pool, hub)
@@ -156,6 +159,7 @@ class AnswerService:
         self, request: AnswerRequest, save: Save, *, instead: bool = False
     ) -> AnswerRef:
         self._reserve.check()
+        await self._storage.check(request.user_id)
         chat_id, user_id, client_id = request.chat_id, request.user_id, request.client_id
         if is_memory_only(chat_id) != self._are_temporary:
             raise ChatNotFound

@@ -21,6 +21,7 @@ from app.conversations.imports.chat import fenced, quoted
 from app.conversations.passages import Passages
 from app.conversations.pictures import Pictures, picture_attachment
 from app.conversations.settings import sanitize_text
+from app.conversations.storage_quota import StorageQuota
 from app.db import attachments
 from app.db.attachments import Attachment, NewAttachment
 from app.db.connection import Database
@@ -61,12 +62,14 @@ class Attachments:
         decoder: PictureDecoder,
         reader: DocumentReader,
         passages: Passages,
+        storage: StorageQuota,
     ) -> None:
         self._db = db
         self._pictures = pictures
         self._decoder = decoder
         self._reader = reader
         self._passages = passages
+        self._storage = storage
         self._counting = asyncio.Lock()
 
     async def add(
@@ -74,8 +77,9 @@ class Attachments:
     ) -> Attachment:
         """Save a file for a message that is being written; `notify` hears of its pages.
 
-        Raises AttachmentRefused.
+        Raises AttachmentRefused, StorageFull.
         """
+        await self._storage.check(user_id)
         found: list[Picture] = []
         if is_picture(name, data):
             found = [await self._decoder.decode(file_name(name, "picture"), data)]
@@ -94,7 +98,9 @@ class Attachments:
         return added
 
     async def read_text(self, user_id: int, name: str, data: bytes) -> NewAttachment:
-        """Read a text or a document that is to be saved elsewhere. Raises AttachmentRefused."""
+        """Read a text or a document that is used elsewhere. Raises AttachmentRefused,
+        StorageFull."""
+        await self._storage.check(user_id)
         if is_picture(name, data):
             raise AttachmentRefused(f"{file_name(name)} is a picture: attach it to a message.")
         return await self._read(user_id, name, data)
@@ -118,6 +124,10 @@ class Attachments:
     async def unsent(self, user_id: int, ids: Sequence[int]) -> list[Attachment]:
         """Find those of these files that belong to no message yet."""
         return await attachments.unsent(self._db, user_id, ids)
+
+    async def unsent_all(self, user_id: int) -> list[Attachment]:
+        """List the user's files that belong to no message and no folder."""
+        return await attachments.unsent(self._db, user_id)
 
     async def counted(
         self, user_id: int, files: Sequence[Attachment], model: Model | None

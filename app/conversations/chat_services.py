@@ -13,6 +13,7 @@ from app.conversations.document_search import DocumentSearch
 from app.conversations.hub import Hub
 from app.conversations.passages import Passages
 from app.conversations.pictures import Pictures
+from app.conversations.storage_quota import StorageQuota
 from app.conversations.titles import TitleMode
 from app.db.connection import Database
 from app.disk_reserve import Reserve
@@ -46,6 +47,7 @@ class ChatServices:
         reader: DocumentReader,
         toolbox: Toolbox,
         *,
+        storage: StorageQuota,
         titles: TitleMode,
         owner_db: Database,
         are_temporary: bool = False,
@@ -66,9 +68,10 @@ class ChatServices:
             toolbox,
             are_temporary=are_temporary,
             owner_db=owner_db,
+            storage=storage,
         )
         self.chats = ChatService(db, hub, self.answers, are_temporary=are_temporary)
         self.branches = Branches(db, hub, self.answers)
         self.pictures = pictures
-        self.attachments = Attachments(db, pictures, decoder, reader, self.passages)
+        self.attachments = Attachments(db, pictures, decoder, reader, self.passages, storage)
         self.copies = ChatCopies(db, hub, are_temporary=are_temporary)

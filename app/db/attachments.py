@@ -239,10 +239,11 @@ async def get_many(db: Database, user_id: int, ids: Iterable[int]) -> list[Attac
     return [shown_row(row) for row in rows]
 
 
-async def unsent(db: Database, user_id: int, ids: Iterable[int]) -> list[Attachment]:
-    """Find those of the user's files that are not sent, in the order of their ids."""
+async def unsent(db: Database, user_id: int, ids: Iterable[int] | None = None) -> list[Attachment]:
+    """Find the user's files that are not sent, all or some, in the order of their ids."""
+    some = "1" if ids is None else f"id IN ({_list(ids)})"
     rows = await db.fetch_all(
-        f"SELECT {_SHOWN} FROM attachments WHERE id IN ({_list(ids)}) AND user_id = ?"  # noqa: S608
+        f"SELECT {_SHOWN} FROM attachments WHERE {some} AND user_id = ?"  # noqa: S608
         f" AND {_UNSENT} ORDER BY id",
         (user_id,),
     )

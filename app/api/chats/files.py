@@ -8,7 +8,7 @@ import contextlib
 from quart import Blueprint, Response, request
 
 from app.api import http
-from app.api.chats.schemas import FileChange, FileText, file_object
+from app.api.chats.schemas import FileChange, FileList, FileText, file_object
 from app.errors import ModelError
 from app.models.model import Model
 from app.web.context import server_context
@@ -30,6 +30,14 @@ async def create() -> Response:
     if name := request.args.get("model"):
         (file,) = await attachments.counted([file], await _model(name))
     return http.json_response(file_object(file), status=201)
+
+
+@blueprint.get("")
+async def list_all() -> Response:
+    """List files that no message and no folder has, the oldest first; each is kept for 7 days."""
+    context, user_id = server_context(), current_user()
+    files = await context.attachments.unsent_all(user_id)
+    return http.json_response(FileList([file_object(file) for file in files]))
 
 
 async def _model(name: str) -> Model | None:

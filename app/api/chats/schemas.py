@@ -86,6 +86,11 @@ class FileObject(msgspec.Struct, kw_only=True):
     object: Literal["file"] = "file"
 
 
+class FileList(msgspec.Struct):
+    data: list[FileObject]
+    object: Literal["list"] = "list"
+
+
 class FileChange(msgspec.Struct, kw_only=True):
     """alt: what a picture shows; text: what is written in it; gives_text: whether a model that sees
     no pictures is given that. What is left out or null stays."""

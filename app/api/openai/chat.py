@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
 from quart import Blueprint, Response, request
 
 from app.api import generation, http, pictures
+from app.api.openai.file_input import MAX_FILES, FileInput, read_file_input
 from app.api.openai.replies import CompletionResponse, reason_of
 from app.api.openai.schemas import Count, OpenAIRequest
 from app.api.pictures import SentPicture, from_audio, from_url
@@ -38,13 +39,18 @@ class InputAudio(msgspec.Struct):
     format: str = "wav"
 
 
-class MessagePart(msgspec.Struct):
-    """Part of a message: text, a picture for models that see, sound for models that hear."""
+_PARTS: Final = ("text", "image_url", "input_audio", "file")
 
-    type: Annotated[str, Meta(extra_json_schema={"enum": ["text", "image_url", "input_audio"]})]
+
+class MessagePart(msgspec.Struct):
+    """Part of a message: text, a file with text, a picture for models that see, or sound for models
+    that hear."""
+
+    type: Annotated[str, Meta(extra_json_schema={"enum": list(_PARTS)})]
     text: str | None = None
     image_url: ImageUrl | str | None = None
     input_audio: InputAudio | None = None
+    file: FileInput | None = None
 
 
 class ChatMessage(msgspec.Struct):
@@ -98,6 +104,7 @@ class ChatRequest(OpenAIRequest, kw_only=True):
 async def create() -> Response:
     body = await http.parse_body(ChatRequest)
     name, count = generation.model_name(body.model), body.n or 1
+    await _read_files(body)
     command = await _to_command(body, name)
     completions = generation.open_completions(name, generation.with_distinct_seeds(command, count))
     pictures.hold(completions, command)
@@ -108,6 +115,20 @@ async def create() -> Response:
         return http.json_response(await http.while_allowed(reply.whole()))
     await http.wait_first_event(completions, formatter.param)
     return http.sse(reply.chunks())
+
+
+async def _read_files(body: ChatRequest) -> None:
+    """Put the texts of files in the places of their parts. Raises ApiError."""
+    count = 0
+    for number, message in enumerate(body.messages):
+        parts = message.content if isinstance(message.content, list) else []
+        for place, part in enumerate(parts):
+            if part.type != "file" or part.file is None:
+                continue
+            param = f"messages[{number}].content[{place}].file"
+            if (count := count + 1) > MAX_FILES:
+                raise ApiError(f"Send at most {MAX_FILES} files at once.", param=param)
+            part.text, part.type = await read_file_input(part.file, param), "text"
 
 
 async def _to_command(body: ChatRequest, name: str) -> Generate:

@@ -157,6 +157,7 @@ async def _page(
         status=status,
         who=who,
         allowance=context.quotas.allowance(who.user_id),
+        storage=await context.storage.usage(who.user_id),
         logins=await context.sessions.list_for_user(who.user_id) if who.session_id else (),
         links=await context.users.list_password_links(who.user_id) if who.session_id else (),
         problems=problems or {},

@@ -149,10 +149,12 @@ def _check_other(user_id: int) -> None:
 
 async def _page(link: str = "", purpose: str = "") -> Response:
     context = server_context()
+    listed = [p for p in await context.users.list_users() if p.has_password or p.id != 1]
     return await render_page(
         "users.html",
         has_accounts=context.settings.has_accounts,
-        users=[p for p in await context.users.list_users() if p.has_password or p.id != 1],
+        users=listed,
+        storage={user.id: await context.storage.usage(user.id) for user in listed},
         invitations=await context.users.list_invites(),
         link=link,
         purpose=purpose,

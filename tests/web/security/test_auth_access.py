@@ -306,6 +306,7 @@ PEOPLE |= {
     ("GET", TEMPORARY): 200,
     ("POST", TEMPORARY): 415,  # no name
     ("DELETE", f"{TEMPORARY}/<int:attachment_id>"): 404,
+    ("GET", "/api/v1/files"): 200,
     ("POST", "/api/v1/files"): 201,  # the body is a text
     ("GET", "/api/v1/files/<int:file_id>"): 404,
     ("GET", "/api/v1/files/<int:file_id>/content"): 404,

@@ -1,0 +1,38 @@
+"""Storage of each user: bytes of all that is kept of theirs. Every statement names the user."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from app.db.connection import Database
+
+_SUMS: Final = {
+    "messages": (
+        "SELECT sum(length(CAST(m.text AS BLOB)) + coalesce(length(CAST(m.thought AS BLOB)), 0)"
+        " + coalesce(length(CAST(m.sources AS BLOB)), 0)) FROM messages m"
+        " JOIN chats c ON c.id = m.chat_id WHERE c.user_id = ?"
+    ),
+    "files": (
+        "SELECT sum(length(CAST(text AS BLOB))) FROM attachments"
+        " WHERE user_id = ? AND kind <> 'image'"
+    ),
+    "passages": (
+        "SELECT sum(length(CAST(text AS BLOB)) + length(CAST(grams AS BLOB))) FROM passages"
+        " WHERE user_id = ?"
+    ),
+    "pictures": (
+        "SELECT sum(size) FROM (SELECT max(size) AS size FROM attachments"
+        " WHERE user_id = ? AND kind = 'image' GROUP BY digest)"
+    ),
+}
+
+
+async def stored_bytes(db: Database, user_id: int) -> dict[str, int]:
+    """Map what is kept in rows and pictures to its bytes: messages, files, pictures."""
+    found = {}
+    for name, sql in _SUMS.items():
+        row = await db.fetch_one(sql, (user_id,))
+        found[name] = int(row[0] or 0) if row is not None else 0
+    found["files"] += found.pop("passages")
+    return found

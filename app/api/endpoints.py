@@ -24,6 +24,7 @@ from app.api.chats.schemas import (
     ChatObject,
     EditedMessage,
     FileChange,
+    FileList,
     FileObject,
     FileText,
     MessageList,
@@ -286,6 +287,10 @@ ENDPOINTS: Final = (
         *("get", f"{_CHAT}/export.json", "Chats", "Export a chat as JSON, to import it again"),
         streams=FILE,
         notes="With all its branches.",
+    ),
+    Endpoint(
+        *("get", "/api/v1/files", "Chats", "List files that no message has yet"),
+        response=FileList,
     ),
     Endpoint(
         *("post", "/api/v1/files", "Chats", "Upload a text file or a picture for a message"),

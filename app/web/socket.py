@@ -22,7 +22,7 @@ from quart.asgi import ASGIWebsocketConnection
 from app.accounts.sessions import Sessions
 from app.audit import audit
 from app.conversations.hub import Hub, Subscription
-from app.errors import ChatError
+from app.errors import ChatError, StoreError
 from app.web.context import SERVICE_RESTART, server_context
 from app.web.security.identity import identity
 
@@ -133,6 +133,8 @@ async def serve(hub: Hub, tab: Connection) -> None:
         code = next(e.code for e in gone.exceptions if isinstance(e, CloseConnection))
     except* ChatError:
         code = POLICY
+    except* StoreError as errors:  # the tab comes back, until the disk can be read again
+        log.warning("A tab is closed: %s", errors.exceptions[0])
     except* Exception:
         log.exception("The socket of a tab broke.")
     finally:

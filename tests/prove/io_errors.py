@@ -108,6 +108,7 @@ async def prove(plan: Plan) -> Report:
         await server.stop()
     finally:
         await server.close()
+    report.lose(*checks.traces_of(server))
     report.scope = f"{rounds} times, {PEOPLE} people sending"
     report.figures = {
         "calls that failed": format_counts(faults.by_kind),

@@ -33,7 +33,7 @@ async def test_reads_and_writes_that_fail_lose_nothing(tmp_path: Path) -> None:
 
 async def test_hostile_inputs_break_nothing(tmp_path: Path) -> None:
     """Others in each run: what fails names its seed."""
-    plan = Plan(tmp_path, secrets.randbelow(10**6), rounds=200)
+    plan = Plan(tmp_path, secrets.randbelow(10**6), rounds=120)
     await assert_nothing_lost(hostile.prove, plan)
 
 

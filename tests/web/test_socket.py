@@ -14,7 +14,9 @@ from quart import Quart
 from quart.testing import QuartClient
 from quart.testing.connections import WebsocketDisconnectError
 
+from app.conversations.chats import ChatService
 from app.conversations.hub import Hub, Subscription
+from app.errors import StoreError
 from app.web import socket
 from app.web.context import SERVICE_RESTART
 from app.web.socket import BURST, POLICY, WARNED, CloseConnection, MessageRateLimiter
@@ -104,6 +106,20 @@ async def test_half_a_character_in_a_name_breaks_no_frame(app: Quart) -> None:
                 pass
     assert "\ufffd" in frame
     frame.encode()  # as the connection does
+
+
+async def test_a_disk_that_can_not_be_read_closes_a_tab_so_that_it_comes_back(
+    app: Quart, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_: object) -> None:
+        raise StoreError("The database could not do this: disk I/O error.")
+
+    monkeypatch.setattr(ChatService, "mark_read", fail)
+    async with QuartClient(app).websocket(LIVE, headers=OWN) as tab:
+        with pytest.raises(WebsocketDisconnectError, match="1011"):
+            await tab.receive()
+    assert "A tab is closed" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 @dataclass

@@ -62,11 +62,12 @@ class DocumentFit:
     sources: Sources | None = None
 
     def with_folder(self, system: Sequence[Turn]) -> tuple[Turn, ...]:
-        """System turns with the folder's documents: every chat of it begins with the same."""
+        """System turns with the folder's documents: every chat of it begins with the same. Marked
+        as one that has documents, of which other users share no state."""
         if not self.folder:
             return tuple(system)
         parts = [turn.content for turn in system] + [self.folder]
-        return (Turn("system", "\n\n".join(parts)),)
+        return (Turn("system", "\n\n".join(parts), stays=True),)
 
 
 class DocumentFitter:

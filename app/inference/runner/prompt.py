@@ -154,8 +154,13 @@ class PromptBuilder:
         return self.template.thinking_controls.variables(think=think, effort=request.effort)
 
     def _system_prefix_length(self, request: Generate) -> int:
-        """Count the tokens before the first words that are not the system prompt's."""
-        system = tuple(itertools.takewhile(lambda turn: turn.role == "system", request.turns))
+        """Count the tokens before the first words that are not the system prompt's, or are those
+        of a document: whoever guesses its words must not see that another has read them."""
+        system = tuple(
+            itertools.takewhile(
+                lambda turn: turn.role == "system" and not turn.stays, request.turns
+            )
+        )
         variables = self._variables(request)
         tools = _told_tools(request)
         key = system, tuple(variables.items()), tools

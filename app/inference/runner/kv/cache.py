@@ -131,10 +131,10 @@ class KvCache:
                     live.cut(0)
             except BaseException:
                 live.cut(0)
-                live.chat, live.owner = "", ""
+                live.chat, live.owner, live.shared = "", "", 0
                 self.release(live)
                 raise
-            live.chat, live.owner, live.token_runs = key, owner, ()
+            live.chat, live.owner, live.shared, live.token_runs = key, owner, shared, ()
         return AcquiredContext(live, common, tier)
 
     def evaluate(self, step: Sequence[LiveSlice], threads: int) -> list[Logits]:
@@ -327,7 +327,7 @@ class KvCache:
         if snapshot is not None:
             self._kept.keep(snapshot)
         live.cut(0)
-        live.chat, live.owner, live.token_runs = "", "", ()
+        live.chat, live.owner, live.shared, live.token_runs = "", "", 0, ()
         with self._lock:
             self._contexts.put_back(live)
         return True

@@ -97,6 +97,7 @@ class DiskSnapshots:
                 is_on_disk=True,
                 exact=entry.exact,
                 cuts=entry.cuts,
+                shared=entry.shared,
             )
         with self._lock:
             if self._entries.get(entry.chat) is entry:
@@ -150,6 +151,7 @@ class DiskSnapshots:
                 snapshot.used,
                 snapshot.exact,
                 snapshot.cuts,
+                snapshot.shared,
             )
             with self._lock:
                 if snapshot.chat in self._forgotten:

@@ -34,7 +34,8 @@ class LiveContext:
     The engine's sums are cut where a slice ends, and in the same places whenever all slices end at
     multiples of BLOCK. Tokens of an answer, each a slice of its own, are not among them.
 
-    `chat` is the key of the chat that it holds or works for, `owner` the person's. The
+    `chat` is the key of the chat that it holds or works for, `owner` the person's; `shared`: how
+    many of the first tokens are a system prompt's, which other people may have. The
     lock is held while native code works on the context: one thread steps it, another may copy from
     it between two steps.
     """
@@ -44,6 +45,7 @@ class LiveContext:
     tokens: list[int] = field(default_factory=list)
     chat: str = ""
     owner: str = ""
+    shared: int = 0
     token_runs: TokenRuns = ()
     last_used: int = 0
     uses: int = 0
@@ -95,8 +97,14 @@ class LiveContext:
         if state is None or self.uses != uses:
             return None
         exact, cuts = min(self.exact, tokens.size), self.context.cuts(tokens.size)
-        used = self.last_used
-        return Snapshot(chat, tokens, spelled, state, used, owner=owner, exact=exact, cuts=cuts)
+        used, shared = self.last_used, self.shared
+        return Snapshot(
+            *(chat, tokens, spelled, state, used),
+            owner=owner,
+            exact=exact,
+            cuts=cuts,
+            shared=shared,
+        )
 
     def copy_from(self, other: LiveContext, tokens: Ids) -> bool:
         """Hold these first tokens of another one; whether it did hold them. When it raises, or

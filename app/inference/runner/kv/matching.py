@@ -46,8 +46,9 @@ class PrefixSource:
 class CacheRequester:
     """Request for a beginning. key: of the chat; owner: the user, empty where nobody minds.
 
-    shared: tokens of the system prompt. Only those are taken of what is somebody else's: an answer
-    that begins sooner than it could would tell that another has asked just the same. exact: nothing
+    shared: tokens of the system prompt. Of what is somebody else's only those are taken, and only
+    from that one's system prompt: an answer that begins sooner than it could would tell that
+    another has asked just the same. exact: nothing
     may be taken that depends on how it was evaluated. cuttable: states of no more tokens can
     be cut anywhere.
     """
@@ -63,6 +64,10 @@ class CacheRequester:
         if self.key and held.chat == self.key:
             return True
         return self.owner == ("" if isinstance(held, SnapshotEntry) else held.owner)
+
+    def share(self, held: CacheEntry) -> float:
+        """How many of the first tokens may be taken of what somebody holds."""
+        return math.inf if self.owns(held) else min(self.shared, held.shared)
 
 
 def rank_sources(
@@ -85,9 +90,8 @@ def should_keep(
         return False  # the chat itself went another way
     held = np.array(live.tokens, np.int32)
     kept = max((common_prefix(other.tokens, held) for other in others), default=0)
-    stays = common_prefix(wanted, held)
-    if not asker.owns(live):  # what is wanted will not be its owner's
-        stays = min(stays, asker.shared)
+    # What is wanted may not be its owner's.
+    stays = min(common_prefix(wanted, held), asker.share(live))
     return held.size - max(kept, stays) >= MIN_KEPT_TOKENS
 
 
@@ -97,8 +101,7 @@ def _source(
     # The costs follow measured times: evaluating a token again takes some 4 ms, copying one 0.05,
     # reading one from the disk with its checksum 0.1. A snapshot is always restored whole.
     common, size = common_prefix(held.tokens, wanted), len(held.tokens)
-    if not asker.owns(held):
-        common = min(common, asker.shared)
+    common = int(min(common, asker.share(held)))
     if asker.exact:
         # The last slice ends with the prompt, so what belongs to it is evaluated anew.
         common = min(common, held.exact, wanted.size // BLOCK * BLOCK)

@@ -53,8 +53,8 @@ class Snapshot:
 
     used: when the chat was at work on it, counted by this process; a later one is never replaced
     by an earlier one. owner: the user whose it is, as far as this process knows: that is not
-    written to the disk. exact: how many of the first positions are as `LiveContext` explains.
-    cuts: positions it can be cut to, where its engine cannot cut anywhere.
+    written to the disk. exact: how many of the first positions are as `LiveContext` explains;
+    so is shared. cuts: positions it can be cut to, where its engine cannot cut anywhere.
     """
 
     chat: str
@@ -66,6 +66,7 @@ class Snapshot:
     owner: str = ""
     exact: int = 0
     cuts: tuple[int, ...] = ()
+    shared: int = 0
 
     @property
     def size(self) -> int:
@@ -88,6 +89,7 @@ class SnapshotEntry:
     used: int = 0
     exact: int = 0
     cuts: tuple[int, ...] = ()
+    shared: int = 0
 
 
 def common_prefix(held: Sequence[int] | Ids, wanted: Ids) -> int:
@@ -108,6 +110,7 @@ def header_of(snapshot: Snapshot, key: SnapshotKey) -> tuple[bytes, bytes]:
         "digest": digest.hex(),
         "exact": snapshot.exact,
         "cuts": snapshot.cuts,
+        "shared": snapshot.shared,
     }
     header = json.dumps(values, separators=(",", ":")).encode()
     return _START.pack(MAGIC, len(header), _hash(header)) + header, digest
@@ -192,6 +195,7 @@ def _parse(
         digest=bytes.fromhex(values["digest"]),
         exact=min(max(0, exact), tokens.size),
         cuts=tuple(map(int, values.get("cuts", ()))),
+        shared=max(0, int(values.get("shared", 0))),
     )
 
 

@@ -604,6 +604,20 @@ def test_of_what_others_have_read_only_the_system_prompt_is_taken(
     assert store.turn("", long("other"), owner="3")[0] == 0
 
 
+def test_a_system_prompt_with_documents_is_shared_only_as_far_as_its_owner_shares_it(
+    tmp_path: Path,
+) -> None:
+    """Else who guesses the words of a document could see how many of them are right."""
+    store, prompt = Store(tmp_path, contexts=2), long("system", 80) + long("document")
+    store.turn("a", prompt, owner="1", shared=80)
+    assert store.turn("b", prompt + "!", owner="2", shared=181)[0] == 80
+    store.turn("c", long("all of it a document"), owner="1", shared=0)
+    store.pool.save_all(5)
+    for one in (store, Store(tmp_path, contexts=2)):
+        asked = long("all of it a document") + "!"
+        assert one.turn("d", asked, owner="2", shared=101)[0] == 0
+
+
 def test_no_user_learns_from_files_what_others_have_read(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.turn("a", long("a"), owner="1")

@@ -19,7 +19,7 @@ import msgspec
 from app.conversations.attachments import with_files
 from app.conversations.settings import parse_generation_settings, parse_stored, sanitize_text
 from app.conversations.tool_calls import call_list, parse_calls
-from app.db import attachments, branches, folders, preferences
+from app.db import attachments, branches, folder_documents, folders, preferences
 from app.db import chats as db_chats
 from app.db.attachments import Attachment
 from app.db.chats import Chat
@@ -83,12 +83,16 @@ def _calls(message: Message) -> dict[str, Any]:
 def _files(message: Message, texts: Mapping[int, str], data: Mapping[int, bytes]) -> dict[str, Any]:
     """The files of a message, if it has any; of pictures also their bytes."""
     files = [
-        {"name": file.name, "kind": file.kind, "text": texts.get(file.id, "")}
+        _file_record(file, texts)
         | (_picture_record(file, data.get(file.id, b"")) if file.is_picture else {})
-        | (_document_record(file) if file.is_document else {})
         for file in message.attachments
     ]
     return {"attachments": files} if files else {}
+
+
+def _file_record(file: Attachment, texts: Mapping[int, str]) -> dict[str, Any]:
+    about = _document_record(file) if file.is_document else {}
+    return {"name": file.name, "kind": file.kind, "text": texts.get(file.id, "")} | about
 
 
 def _picture_record(file: Attachment, data: bytes) -> dict[str, Any]:
@@ -131,19 +135,32 @@ class Exports:
             yield piece
 
     async def all_json(self, user_id: int) -> AsyncIterator[bytes]:
-        """The file with all chats, and with what the user says of themselves, in pieces."""
+        """The file with all chats and folders, and with what the user says of themselves, in
+        pieces."""
         chat_ids = await db_chats.list_ids(self._db, user_id)
         about = await preferences.get_about(self._db, user_id)
-        async for piece in self._json(user_id, chat_ids, about):
+        kept = await folders.list_all(self._db, user_id)
+        async for piece in self._json(user_id, chat_ids, about, kept):
             yield piece
 
     async def _json(
-        self, user_id: int, chat_ids: Sequence[str], about: str = ""
+        self,
+        user_id: int,
+        chat_ids: Sequence[str],
+        about: str = "",
+        kept: Sequence[Folder] = (),
     ) -> AsyncIterator[bytes]:
         head: dict[str, Any] = {"format": FORMAT, "version": VERSION, "exported_at": time.time()}
         if about:
             head["about"] = about
-        yield json.dumps(head).removesuffix("}").encode() + b', "chats": [\n'
+        yield json.dumps(head).removesuffix("}").encode()
+        separator = b', "folders": [\n'
+        for folder in kept:
+            yield separator
+            async for piece in self._folder(user_id, folder):
+                yield piece
+            separator = b",\n"
+        yield (b"\n]" if kept else b"") + b', "chats": [\n'
         separator = b""
         async for chat in self._each(user_id, chat_ids):
             yield separator
@@ -151,6 +168,18 @@ class Exports:
                 yield piece
             separator = b",\n"
         yield b"\n]}\n"
+
+    async def _folder(self, user_id: int, folder: Folder) -> AsyncIterator[bytes]:
+        """A folder with its own documents, one at a time: each may have megabytes."""
+        yield _encoded(_folder_record(folder)).removesuffix(b"}") + b', "documents": ['
+        separator = b""
+        for one in await folder_documents.list_all(self._db, user_id, folder.id):
+            if not one.owner:
+                texts = await attachments.texts(self._db, user_id, [one.file.id])
+                record = _file_record(one.file, texts)
+                yield separator + await asyncio.to_thread(_encoded, record)
+                separator = b",\n"
+        yield b"]}"
 
     async def _record(self, chat: Chat) -> AsyncIterator[bytes]:
         """A chat with its whole tree of messages and the settings chosen for it."""

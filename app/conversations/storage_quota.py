@@ -1,4 +1,5 @@
-"""Quota of what one user may store: messages, files, pictures, and states of the KV cache."""
+"""Quota of what one user may store: messages, files, pictures, responses that programs go on from,
+and states of the KV cache."""
 
 from __future__ import annotations
 
@@ -22,12 +23,14 @@ class StorageUsage:
     messages: int
     files: int
     pictures: int
+    responses: int
     snapshots: int
     limit: int
 
     @property
     def used(self) -> int:
-        return self.messages + self.files + self.pictures + self.snapshots
+        kept = self.messages + self.files + self.pictures + self.responses
+        return kept + self.snapshots
 
     @property
     def is_full(self) -> bool:
@@ -38,8 +41,8 @@ class StorageUsage:
         of = f" of {_size(self.limit)}" if self.limit else ""
         return (
             f"{_size(self.used)}{of} used: messages {_size(self.messages)}, files"
-            f" {_size(self.files)}, pictures {_size(self.pictures)}, what models have read"
-            f" {_size(self.snapshots)}."
+            f" {_size(self.files)}, pictures {_size(self.pictures)}, answers kept for programs"
+            f" {_size(self.responses)}, what models have read {_size(self.snapshots)}."
         )
 
 

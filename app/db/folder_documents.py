@@ -6,7 +6,9 @@ each time whether it still is shared.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 import aiosqlite
@@ -58,6 +60,48 @@ async def add(
         (folder_id, user_id, file.name),
     )
     return await attachments.add(connection, user_id, file, now, folder_id=folder_id)
+
+
+async def has_text(db: Database, user_id: int, folder: str, text: str) -> bool:
+    """Tell whether a user's folder of this name has a document with this text."""
+    row = await db.fetch_one(
+        "SELECT 1 FROM attachments a JOIN folders f ON f.id = a.folder_id"
+        " WHERE f.user_id = ? AND a.user_id = f.user_id AND f.name = ? AND a.text = ? LIMIT 1",
+        (user_id, folder, text),
+    )
+    return row is not None
+
+
+async def deliver_one(connection: aiosqlite.Connection, holder: int) -> bool:
+    """Move a document of an import into the user's folder of that name, beside all that is there:
+    where its name is taken it gets another. Return whether there was one."""
+    rows = await connection.execute_fetchall(
+        "SELECT a.id, a.name, o.id AS folder FROM folders f JOIN users u ON u.id = f.user_id"
+        " JOIN attachments a ON a.folder_id = f.id AND a.user_id = u.holds_for"
+        " JOIN folders o ON o.user_id = u.holds_for AND o.name = f.name"
+        " WHERE f.user_id = ? ORDER BY a.id, o.id LIMIT 1",
+        (holder,),
+    )
+    for row in rows:
+        taken = await connection.execute_fetchall(
+            "SELECT name FROM attachments WHERE folder_id = ?", (row["folder"],)
+        )
+        name = _free_name(row["name"], {one["name"] for one in taken})
+        await connection.execute(
+            "UPDATE attachments SET folder_id = ?, name = ? WHERE id = ?",
+            (row["folder"], name, row["id"]),
+        )
+        return True
+    return False
+
+
+def _free_name(name: str, taken: Set[str]) -> str:
+    """Name that no other document has: `a.txt`, then `a (2).txt`."""
+    path, number, found = PurePosixPath(name), 1, name
+    while found in taken:
+        number += 1
+        found = f"{path.stem} ({number}){path.suffix}"
+    return found
 
 
 async def remove(

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 import aiosqlite
 
-from app.db import folders, responses, users
+from app.db import folder_documents, folders, responses, users
 
 if TYPE_CHECKING:
     from app.db.connection import Database
@@ -78,6 +78,8 @@ async def seal(connection: aiosqlite.Connection, holder: int) -> None:
 
 async def deliver(db: Database, holder: int) -> None:
     """Hand what a sealed holder has to its user."""
+    while await db.write(lambda c: folder_documents.deliver_one(c, holder)):
+        pass
     await db.write(lambda c: folders.deliver(c, holder))
     while await db.write(lambda c: _deliver_some(c, holder)):
         pass

@@ -47,6 +47,8 @@ def create_staging(path: Path) -> sqlite3.Connection:
     )
     connection.execute("CREATE TABLE pictures (digest TEXT PRIMARY KEY, data BLOB)")
     connection.execute("CREATE TABLE about (text TEXT)")
+    connection.execute("CREATE TABLE folders (place INTEGER PRIMARY KEY, about TEXT)")
+    connection.execute("CREATE TABLE documents (id INTEGER PRIMARY KEY, folder INTEGER, file TEXT)")
     connection.execute("CREATE TABLE left_out (name TEXT, reason TEXT)")
     connection.execute("CREATE TABLE counts (empty INTEGER, left_out INTEGER)")
     connection.execute("INSERT INTO counts VALUES (0, 0)")
@@ -83,6 +85,22 @@ def unstage_chat(connection: sqlite3.Connection, place: int) -> None:
 def stage_about(connection: sqlite3.Connection, text: str) -> None:
     """Stage what the user of the file says of themselves."""
     connection.execute("INSERT INTO about VALUES (?)", (text,))
+
+
+def stage_folder(
+    connection: sqlite3.Connection,
+    place: int,
+    about: Mapping[str, str],
+    documents: Iterable[NewAttachment],
+) -> None:
+    """Stage a folder: its name, instructions and model, and its documents."""
+    connection.execute(
+        "INSERT INTO folders VALUES (?, ?)", (place, msgspec.json.encode(about).decode())
+    )
+    connection.executemany(
+        "INSERT INTO documents (folder, file) VALUES (?, ?)",
+        ((place, msgspec.json.encode(file).decode()) for file in documents),
+    )
 
 
 def count_left_out(connection: sqlite3.Connection, name: str, reason: str) -> None:
@@ -145,6 +163,23 @@ class StagedImport:
             "SELECT * FROM messages WHERE chat = ? AND place >= ? AND place < ? ORDER BY place",
             *(chat, start, end),
         )
+
+    async def folders(self) -> dict[int, dict[str, str]]:
+        """Map the folders' places to their names, instructions and models."""
+        rows = await self._rows("SELECT place, about FROM folders ORDER BY place")
+        return {
+            row["place"]: msgspec.json.decode(row["about"], type=dict[str, str]) for row in rows
+        }
+
+    async def next_document(self, folder: int, after: int) -> tuple[int, NewAttachment] | None:
+        """The document of a folder that follows another, with its id; the first after 0."""
+        rows = await self._rows(
+            "SELECT id, file FROM documents WHERE folder = ? AND id > ? ORDER BY id LIMIT 1",
+            *(folder, after),
+        )
+        if not rows:
+            return None
+        return rows[0]["id"], msgspec.json.decode(rows[0]["file"], type=NewAttachment)
 
     async def picture(self, digest: str) -> bytes:
         """Return a picture as the file has it."""

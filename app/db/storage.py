@@ -21,6 +21,10 @@ _SUMS: Final = {
         "SELECT sum(length(CAST(text AS BLOB)) + length(CAST(grams AS BLOB))) FROM passages"
         " WHERE user_id = ?"
     ),
+    "responses": (
+        "SELECT sum(length(CAST(input AS BLOB)) + length(CAST(response AS BLOB))) FROM responses"
+        " WHERE user_id = ?"
+    ),
     "pictures": (
         "SELECT sum(size) FROM (SELECT max(size) AS size FROM attachments"
         " WHERE user_id = ? AND kind = 'image' GROUP BY digest)"
@@ -29,7 +33,8 @@ _SUMS: Final = {
 
 
 async def stored_bytes(db: Database, user_id: int) -> dict[str, int]:
-    """Map what is kept in rows and pictures to its bytes: messages, files, pictures."""
+    """Map what is kept in rows and pictures to its bytes: messages, files, pictures, and responses
+    that programs go on from."""
     found = {}
     for name, sql in _SUMS.items():
         row = await db.fetch_one(sql, (user_id,))

@@ -46,7 +46,7 @@ class ServerContext(Services):
     ) -> None:
         super().__init__(settings, db)
         pictures = ImportedPictures(self.pictures, self.decoder)
-        self.imports = Imports(db, self.hub, pictures=pictures)
+        self.imports = Imports(db, self.hub, pictures=pictures, storage=self.storage)
         self.shares = Shares(db)
         self.account_deletion = AccountDeletion(
             *(settings, db, self.answers, self.pool, self.hub), self._end_temporary

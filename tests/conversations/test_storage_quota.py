@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 
 from app.conversations.storage_quota import StorageQuota
+from app.db.responses import StoredResponse
 from app.errors import StorageFull
 from app.inference import kv_files
 from app.models.store import ModelStore
+from tests.application import BrowserClient, context_of, run_app
 from tests.conversations.services import CHAT, built
 
 
@@ -48,3 +51,23 @@ async def test_texts_files_and_snapshots_count_and_a_full_quota_refuses(
             await services.answers.submit(services.prompt())
         assert StorageFull.status == 507
         await quota.check(2)
+
+
+async def test_stored_responses_and_imports_count_and_are_refused(tmp_path: Path) -> None:
+    async with run_app(tmp_path, storage_mb_per_user=1) as app:
+        context, browser = context_of(app), BrowserClient(app)
+        kept = StoredResponse("resp_1", None, "x" * 400_000, "y" * 700_000, 1.0)
+        await context.responses.save(1, kept)
+        usage = await context.storage.usage(1)
+        assert usage.responses == 1_100_000
+        assert "answers kept for programs 1.1 MB" in usage.sentence
+        asked = {"model": "none", "input": "Why?"}
+        answer = await browser.ask("POST", "/v1/responses", json=asked)
+        assert answer.status_code == 507
+        assert "Your storage is full" in (await answer.get_json())["error"]["message"]
+        answer = await browser.ask("POST", "/v1/responses", json=asked | {"store": False})
+        assert answer.status_code == 404  # there is no such model
+        with pytest.raises(StorageFull):
+            await context.imports.import_file(1, io.BytesIO(b"{}"))
+        await context.responses.remove(1, "resp_1")
+        await context.storage.check(1)

@@ -58,7 +58,7 @@ FOR_EVERYBODY = {
     "purge_unsent",
     *("has_freed", "remove_some_freed", "terms_of", "shown_row"),
     *("of_scope", "rank"),  # of passages: their scope says whose documents it is of
-    "deliver",  # of an import, to the user for whom it was read
+    *("deliver", "deliver_one"),  # of an import, to the user for whom it was read
 }
 RESPONSE = StoredResponse("resp_1", None, "[]", "{}", 1.0)
 FOLDER, EMPTY_FOLDER, FILED_CHAT = 1, 2, "f" * 16
@@ -241,6 +241,7 @@ FETCHES: dict[str, Callable[[Database, int], Awaitable[Any]]] = {
     "folder_documents": lambda db, who: folder_documents.list_all(db, who, FOLDER),
     "folder_document": lambda db, who: folder_documents.find(db, who, FOLDER, KEPT),
     "list_shared": lambda db, who: folder_documents.list_shared(db, who, FOLDER),
+    "has_text": lambda db, who: folder_documents.has_text(db, who, "Work", "x"),
     "in_chat": lambda db, who: folder_documents.in_chat(db, who, CHAT),
     "find_shown": lambda db, who: attachments.find_shown(db, who, CHAT, SENT),
 }

@@ -64,6 +64,8 @@ async def create() -> Response:
     body = await http.parse_body(ResponsesRequest)
     body.check()
     name = generation.model_name(body.model)
+    if body.is_stored:
+        await server_context().storage.check(current_user())
     said = await _read(body)
     command = await _to_command(body, name, said)
     completions = generation.open_completions(name, [command])

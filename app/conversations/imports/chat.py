@@ -70,6 +70,14 @@ class ImportedAbout:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportedFolder:
+    """A folder with its documents. values: its name, instructions and model."""
+
+    values: dict[str, str]
+    documents: list[Json]
+
+
+@dataclass(frozen=True, slots=True)
 class SkippedChat:
     """Something of a file that was not imported: what it is called there, and why."""
 

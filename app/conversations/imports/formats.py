@@ -14,13 +14,15 @@ from typing import Any
 
 from app.conversations.attachments import MAX_FILES
 from app.conversations.exports import FORMAT, VERSION
-from app.conversations.folders import MAX_INSTRUCTIONS_CHARS
+from app.conversations.folder_documents import MAX_DOCUMENTS
+from app.conversations.folders import MAX_FOLDERS, MAX_INSTRUCTIONS_CHARS
 from app.conversations.folders import MAX_NAME_CHARS as MAX_FOLDER_NAME
 from app.conversations.imports import third_party
 from app.conversations.imports.chat import (
     FinalStatus,
     ImportedAbout,
     ImportedConversation,
+    ImportedFolder,
     ImportedMessage,
     Json,
     SkippedChat,
@@ -37,6 +39,7 @@ from app.conversations.tool_calls import encode_calls, sanitize_calls
 from app.db.messages import COLUMNS, MAX_TEXT_CHARS, MessageColumn
 from app.documents.kinds import MEDIA_TYPES
 from app.documents.protocol import MAX_PAGES
+from app.documents.protocol import MAX_TEXT_CHARS as MAX_DOCUMENT_CHARS
 from app.errors import InvalidMessage
 
 log = logging.getLogger(__name__)
@@ -48,7 +51,10 @@ UNKNOWN = (
 )
 
 
-def parse_export(content: Any) -> Iterator[ImportedConversation | ImportedAbout | SkippedChat]:
+Entry = ImportedConversation | ImportedAbout | ImportedFolder | SkippedChat
+
+
+def parse_export(content: Any) -> Iterator[Entry]:
     """The chats in the content of a JSON file. Raises InvalidMessage when it is none of these."""
     if isinstance(content, dict) and content.get("format") == FORMAT:
         if content.get("version") != VERSION:
@@ -57,6 +63,7 @@ def parse_export(content: Any) -> Iterator[ImportedConversation | ImportedAbout 
             raise InvalidMessage("Can't read this file: it has no list of chats.")
         if about := sanitize_text(text_in(content.get("about"))).strip()[:MAX_ABOUT_CHARS]:
             yield ImportedAbout(about)
+        yield from _folders(content.get("folders"))
         yield from (_entry(entry, place, _wick) for place, entry in enumerate(content["chats"], 1))
         return
     entries = content if isinstance(content, list) else [content]
@@ -125,6 +132,13 @@ def _folder(values: Json) -> Json:
     }
 
 
+def _folders(value: Any) -> Iterator[ImportedFolder]:
+    """Read the folders of a user; those without a name have no chats, either."""
+    for entry in list(dicts_in(value))[:MAX_FOLDERS]:
+        if values := _folder(entry):
+            yield ImportedFolder(values, _files(entry.get("documents"), MAX_DOCUMENTS))
+
+
 def _wick_node(item: Json, place: int) -> ImportedMessage:
     return ImportedMessage(
         key=key_in(item.get("id")) or f"place {place}",
@@ -142,15 +156,16 @@ def _wick_node(item: Json, place: int) -> ImportedMessage:
     )
 
 
-def _files(value: Any) -> list[Json]:
+def _files(value: Any, most: int = MAX_FILES) -> list[Json]:
     """Read the files of a message; those without content have nothing that could be kept."""
     found = map(_file, dicts_in(value))
-    return [file for file in found if file["text"].strip() or file.get("data")][:MAX_FILES]
+    return [file for file in found if file["text"].strip() or file.get("data")][:most]
 
 
 def _file(file: Json) -> Json:
     found = {"name": text_in(file.get("name")), "text": text_in(file.get("text"))}
-    found["text"] = found["text"][:MAX_MESSAGE_CHARS]
+    is_document = file.get("kind") == "document"
+    found["text"] = found["text"][: MAX_DOCUMENT_CHARS if is_document else MAX_MESSAGE_CHARS]
     if file.get("kind") == "document":
         return found | _document(file)
     if file.get("kind") != "image":

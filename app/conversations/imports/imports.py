@@ -25,7 +25,16 @@ from app.conversations.hub import Hub
 from app.conversations.imports.reader import DAMAGED, REFUSED, TOO_MUCH, ReadingLimits
 from app.conversations.pictures import Pictures, picture_attachment
 from app.conversations.quotas import RETRY_SECONDS
-from app.db import chats, import_holders, imports, preferences
+from app.conversations.storage_quota import StorageQuota
+from app.db import (
+    attachments,
+    chats,
+    folder_documents,
+    folders,
+    import_holders,
+    imports,
+    preferences,
+)
 from app.db.attachments import NewAttachment
 from app.db.connection import Database
 from app.db.imports import StagedImport, open_staged
@@ -48,7 +57,7 @@ class ImportReport:
     """Result of importing a file. trashed: chats that are there, but in the trash.
 
     left_out: names and reasons, of as many as are listed; omitted: how many there are. has_about:
-    what the file's user says of themselves was kept, too.
+    what the file's user says of themselves was kept, too. documents: those of folders that are new.
     """
 
     added: int
@@ -58,10 +67,15 @@ class ImportReport:
     left_out: list[tuple[str, str]] = field(default_factory=list)
     omitted: int = 0
     has_about: bool = False
+    documents: int = 0
 
     @property
     def sentence(self) -> str:
-        parts = [f"{_chats(self.added)} imported"]
+        added = _chats(self.added)
+        if self.documents:
+            plural = "" if self.documents == 1 else "s"
+            added += f" and {self.documents:,} document{plural} of folders"
+        parts = [f"{added} imported"]
         if self.skipped:
             parts.append(f"{self.skipped} {'was' if self.skipped == 1 else 'were'} there already")
         if self.trashed:
@@ -124,8 +138,10 @@ class Imports:
         hub: Hub,
         limits: ReadingLimits | None = None,
         pictures: ImportedPictures | None = None,
+        storage: StorageQuota | None = None,
     ) -> None:
         self._db = db
+        self._storage = storage
         self._pictures = pictures or ImportedPictures(Pictures(db, PictureMemory()))
         self._hub = hub
         self._limits = limits or ReadingLimits()
@@ -155,15 +171,18 @@ class Imports:
     async def import_file(self, user_id: int, file: IO[bytes]) -> ImportReport:
         """Add the chats of this file, all or none: also when the caller is cancelled, or Wick dies.
 
-        Raises InvalidMessage, a sentence, when it is too large, damaged or of an unknown kind.
+        Raises InvalidMessage, a sentence, when it is too large, damaged or of an unknown kind, and
+        StorageFull.
         """
+        if self._storage is not None:
+            await self._storage.check(user_id)
         with _folder() as folder:
             rows = Path(folder) / "rows.db"
             async with self._turn:  # one at a time is in memory
                 await self._read(file, rows)
             async with open_staged(rows) as staged:
                 report = await self._add(user_id, staged)
-        if report.added:
+        if report.added or report.documents:
             self._hub.chats_changed(user_id)
         return report
 
@@ -199,6 +218,7 @@ class Imports:
         holder = await self._db.write(lambda c: import_holders.add(c, user_id))
         self._filling.add(holder)
         try:
+            documents = await self._fill_folders(holder, user_id, staged)
             fates = await self._fill(holder, user_id, staged)
             named, omitted = await staged.left_out()
             empty = await staged.empty()
@@ -216,7 +236,30 @@ class Imports:
             named,
             omitted,
             has_about,
+            documents,
         )
+
+    async def _fill_folders(self, holder: int, user_id: int, staged: StagedImport) -> int:
+        """Add the folders of a file with the documents that the user's have not; count these."""
+        now, count = time.time(), 0
+        for place, values in (await staged.folders()).items():
+            folder = await self._db.write(
+                lambda c, v=values: folders.named(c, holder, **v, now=now)  # type: ignore[misc]
+            )
+            found = await staged.next_document(place, 0)
+            while found is not None:
+                number, file = found
+                if not await folder_documents.has_text(
+                    self._db, user_id, values["name"], file.text
+                ):
+                    await self._db.write(
+                        lambda c, f=file, to=folder: attachments.add(  # type: ignore[misc]
+                            c, user_id, f, now, folder_id=to
+                        )
+                    )
+                    count += 1
+                found = await staged.next_document(place, number)
+        return count
 
     async def _fill(self, holder: int, user_id: int, staged: StagedImport) -> list[str]:
         fates, place = list[str](), -1

@@ -30,10 +30,12 @@ from app.conversations.attachments import imported_picture, imported_text
 from app.conversations.imports.chat import (
     ImportedAbout,
     ImportedConversation,
+    ImportedFolder,
     ImportedMessage,
+    Json,
     SkippedChat,
 )
-from app.conversations.imports.formats import UNKNOWN, parse_export
+from app.conversations.imports.formats import UNKNOWN, Entry, parse_export
 from app.conversations.settings import parse_generation_settings, sanitize, sanitize_text
 from app.conversations.titles import NAME_CHARS, title_of
 from app.db import imports
@@ -45,7 +47,6 @@ log = logging.getLogger(__name__)
 MAX_FILE_BYTES = 200 << 20
 """Packed and unpacked."""
 REFUSED = 3
-Entry = ImportedConversation | ImportedAbout | SkippedChat
 DAMAGED = "Can't read this file. It isn't a supported export."
 LOCKED = "Cannot open this zip. Unpack it first."
 TOO_MUCH = "This file is too large for one import. Split it."
@@ -108,6 +109,9 @@ def _take(rows: sqlite3.Connection, file: IO[bytes], limits: ReadingLimits) -> N
         is_known = True
         if isinstance(found, ImportedAbout):
             imports.stage_about(rows, found.text)
+            continue
+        if isinstance(found, ImportedFolder):
+            imports.stage_folder(rows, place, found.values, map(_document, found.documents))
             continue
         if isinstance(found, SkippedChat):
             imports.count_left_out(rows, found.name, found.reason)
@@ -277,6 +281,11 @@ def _files(node: ImportedMessage) -> tuple[str | None, dict[str, bytes]]:
             files.append(found)
             pictures[found.digest] = data
     return msgspec.json.encode(files).decode(), pictures
+
+
+def _document(file: Json) -> NewAttachment:
+    """A document of a folder; of a picture, which a folder has none of, what is written in it."""
+    return imported_text(file["name"], file["text"], file if "pages" in file else {})
 
 
 def _picture(encoded: str) -> bytes:

@@ -66,7 +66,7 @@ class CacheRequester:
         return self.owner == ("" if isinstance(held, SnapshotEntry) else held.owner)
 
     def share(self, held: CacheEntry) -> float:
-        """How many of the first tokens may be taken of what somebody holds."""
+        """Count the first tokens that may be taken of what somebody holds."""
         return math.inf if self.owns(held) else min(self.shared, held.shared)
 
 

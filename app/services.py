@@ -205,6 +205,8 @@ class Services:
             "tool servers": self.mcp_servers.run,
             "passages": self.saved.passages.run,
             "passages in memory": self.temporary.services.passages.run,
+            "vectors": self.saved.vectors.run,
+            "vectors in memory": self.temporary.services.vectors.run,
         }
         if self.settings.backup_dir is not None:
             jobs["backups"] = self.backups.run

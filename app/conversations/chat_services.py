@@ -11,6 +11,7 @@ from app.conversations.chats import ChatService
 from app.conversations.document_fit import DocumentFitter
 from app.conversations.document_search import DocumentSearch
 from app.conversations.hub import Hub
+from app.conversations.passage_vectors import PassageVectors
 from app.conversations.passages import Passages
 from app.conversations.pictures import Pictures
 from app.conversations.storage_quota import StorageQuota
@@ -52,7 +53,8 @@ class ChatServices:
         owner_db: Database,
         are_temporary: bool = False,
     ) -> None:
-        self.passages = Passages(db)
+        self.vectors = PassageVectors(db, store, pool)
+        self.passages = Passages(db, self.vectors)
         self.document_search = DocumentSearch(db, self.passages)
         self.answers = AnswerService(
             settings,

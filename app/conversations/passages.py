@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from app.background import BackgroundTasks
+from app.conversations.passage_vectors import PassageVectors, fuse
 from app.db import attachments, passages
 from app.db.attachments import Attachment
 from app.db.connection import Database
@@ -33,10 +34,11 @@ _WORD: Final = re.compile(r"\w+")
 
 
 class Passages:
-    """Cuts texts of files into passages, and finds them."""
+    """Cuts texts of files into passages, and finds them. vectors: of an embedding model, if any."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, vectors: PassageVectors | None = None) -> None:
         self._db = db
+        self._vectors = vectors
         self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.tasks = BackgroundTasks()
 
@@ -83,6 +85,8 @@ class Passages:
                 lambda c: passages.complete(c, user_id, document.id, len(some), tokens)
             )
         await self._db.write(lambda c: passages.link(c, user_id, attachment_id, document.id))
+        if self._vectors is not None:
+            self._vectors.wake()
 
     async def search(
         self, scope: Scope, query: str, limit: int, earlier: str = ""
@@ -93,6 +97,10 @@ class Passages:
         """
         terms = search_terms(query, earlier)
         ranked = await passages.rank(self._db, scope, terms, limit)
+        if self._vectors is not None:
+            asked = query[:MAX_QUERY_CHARS]
+            near = await self._vectors.rank(scope, asked, limit, is_alone=not ranked)
+            ranked = fuse((ranked, near), limit)
         found = {p.id: p for p in await passages.of_scope(self._db, scope, ranked)}
         return [found[one] for one in ranked if one in found]
 

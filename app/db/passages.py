@@ -69,6 +69,22 @@ class Term:
     weight: float = 1.0
 
 
+class PassageVector(NamedTuple):
+    """Vector of a user's passage, as bytes."""
+
+    passage_id: int
+    user_id: int
+    vector: bytes
+
+
+class UnembeddedPassage(NamedTuple):
+    """A passage without a vector. text: with the headings it stands under."""
+
+    passage_id: int
+    user_id: int
+    text: str
+
+
 async def add_document(
     connection: aiosqlite.Connection, user_id: int, digest: str
 ) -> StoredDocument:
@@ -231,6 +247,41 @@ async def _matches(db: Database, within: str, term: Term) -> list[_Match]:
         {"match": term.match},
     )
     return [_Match(*row) for row in rows]
+
+
+# Passages as vectors.
+
+
+async def without_vector(db: Database, model: str, limit: int) -> list[UnembeddedPassage]:
+    """List passages that have no vector of this model, of all users, the newest first."""
+    rows = await db.fetch_all(
+        "SELECT p.id, p.user_id, p.heading, p.text FROM passages p WHERE NOT EXISTS (SELECT 1"
+        " FROM passage_vectors v WHERE v.passage_id = p.id AND v.model = ?)"
+        " ORDER BY p.id DESC LIMIT ?",
+        (model, limit),
+    )
+    return [UnembeddedPassage(r["id"], r["user_id"], f"{r['heading']}\n{r['text']}") for r in rows]
+
+
+async def add_vectors(
+    connection: aiosqlite.Connection, model: str, some: Sequence[PassageVector]
+) -> None:
+    """Add vectors of passages that are still there, and their users'."""
+    await connection.executemany(
+        "INSERT OR REPLACE INTO passage_vectors (passage_id, user_id, model, vector)"
+        " SELECT id, user_id, ?, ? FROM passages WHERE id = ? AND user_id = ?",
+        [(model, one.vector, one.passage_id, one.user_id) for one in some],
+    )
+
+
+async def vectors_of(db: Database, scope: Scope, model: str, limit: int) -> list[tuple[int, bytes]]:
+    """List the ids of passages of these documents with their vectors of a model."""
+    rows = await db.fetch_all(
+        "SELECT p.id, v.vector FROM passages p JOIN passage_vectors v ON v.passage_id = p.id"
+        f" AND v.user_id = p.user_id AND v.model = ? WHERE {_in_scope(scope)} LIMIT ?",
+        (model, limit),
+    )
+    return [(row["id"], row["vector"]) for row in rows]
 
 
 # Documents that no file has any more.

@@ -21,6 +21,7 @@ _SUMS: Final = {
         "SELECT sum(length(CAST(text AS BLOB)) + length(CAST(grams AS BLOB))) FROM passages"
         " WHERE user_id = ?"
     ),
+    "vectors": "SELECT sum(length(vector)) FROM passage_vectors WHERE user_id = ?",
     "responses": (
         "SELECT sum(length(CAST(input AS BLOB)) + length(CAST(response AS BLOB))) FROM responses"
         " WHERE user_id = ?"
@@ -39,5 +40,5 @@ async def stored_bytes(db: Database, user_id: int) -> dict[str, int]:
     for name, sql in _SUMS.items():
         row = await db.fetch_one(sql, (user_id,))
         found[name] = int(row[0] or 0) if row is not None else 0
-    found["files"] += found.pop("passages")
+    found["files"] += found.pop("passages") + found.pop("vectors")
     return found

@@ -58,6 +58,8 @@ FOR_EVERYBODY = {
     "purge_unsent",
     *("has_freed", "remove_some_freed", "terms_of", "shown_row"),
     *("of_scope", "rank"),  # of passages: their scope says whose documents it is of
+    # Vectors are made for all users, and found in a scope as passages are.
+    *("without_vector", "add_vectors", "vectors_of"),
     *("deliver", "deliver_one"),  # of an import, to the user for whom it was read
 }
 RESPONSE = StoredResponse("resp_1", None, "[]", "{}", 1.0)

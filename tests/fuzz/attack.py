@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -24,8 +25,9 @@ from tests.fuzz.inputs import Input, make
 from tests.patience import PATIENCE
 from tests.tiny_gguf import write_tiny_gguf
 
+Locks = MutableMapping[str, asyncio.Lock]
 AT_ONCE: Final = 8
-READ_SECONDS: Final = 1.0
+READ_SECONDS: Final = 0.25
 """Of an answer that has begun; some report without end."""
 TOLD_EVERY: Final = 500
 WARM_PART: Final = 4
@@ -80,14 +82,14 @@ async def attack(
     (folder / "data").mkdir()
     environ = {"HF_HUB_OFFLINE": "1", "NO_PROXY": "*"}
     server = Server(folder / "data", folder / "models", environ, max_tokens=4)
-    outcome, uploading = Outcome(), asyncio.Lock()
+    outcome, locks = Outcome(), defaultdict[str, asyncio.Lock](asyncio.Lock)
     await server.start()
     try:
         for numbers in (range(count // WARM_PART), range(count // WARM_PART, count)):
             waiting = itertools.takewhile(lambda _: not is_over(), numbers)
             async with asyncio.TaskGroup() as group:
                 for _ in range(AT_ONCE):
-                    group.create_task(_send_all(server, seed, waiting, outcome, uploading))
+                    group.create_task(_send_all(server, seed, waiting, outcome, locks))
             outcome.measure(server)
         async with httpx.AsyncClient(timeout=PATIENCE) as client:
             if (await client.get(f"{server.origin}/healthz")).status_code != 200:
@@ -101,13 +103,13 @@ async def attack(
 
 
 async def _send_all(
-    server: Server, seed: str, numbers: Iterator[int], outcome: Outcome, uploading: asyncio.Lock
+    server: Server, seed: str, numbers: Iterator[int], outcome: Outcome, locks: Locks
 ) -> None:
     async with httpx.AsyncClient(timeout=PATIENCE) as client:
         for number in numbers:
             one = make(f"{seed}/{number}", ROUTES, SOCKETS)
             try:
-                status = await _send(server, client, one, uploading)
+                status = await _send(server, client, one, locks)
             except (httpx.TimeoutException, TimeoutError):
                 outcome.wrong.append(f"{seed}/{number}: no answer to {_told(one)}")
                 continue
@@ -122,9 +124,7 @@ def _told(one: Input) -> str:
     return f"{one.kind} {one.method} {one.path[:200]} {one.headers} {one.body[:300]!r} {one.frames}"
 
 
-async def _send(
-    server: Server, client: httpx.AsyncClient, one: Input, uploading: asyncio.Lock
-) -> object:
+async def _send(server: Server, client: httpx.AsyncClient, one: Input, locks: Locks) -> object:
     own = {"Origin": server.origin}
     if one.kind == "raw":
         return await _send_raw(server, one.body)
@@ -132,11 +132,11 @@ async def _send(
         return await _send_frames(server, one)
     if one.kind == "import":
         files = {"file": ("chats.json", one.body)}
-        async with uploading:  # everybody has one file on its way at a time
+        async with locks["import"]:  # everybody has one file on its way at a time
             answer = await client.post(server.origin + one.path, files=files, headers=own)
         return answer.status_code
     if one.kind in {"model", "picture", "document"}:
-        async with uploading:  # models have one name
+        async with locks[one.kind]:  # models have one name
             return await _upload(server, client, one)
     async with client.stream(
         one.method, server.origin + one.path, headers=own | one.headers, content=one.body

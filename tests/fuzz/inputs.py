@@ -17,7 +17,7 @@ from tests.fuzz import files
 
 Kind = Literal["request", "import", "frames", "raw", "model", "picture", "document"]
 WEIGHTS: dict[Kind, int] = {
-    **{"request": 62, "import": 10, "frames": 13, "raw": 5},
+    **{"request": 67, "import": 5, "frames": 13, "raw": 5},
     **{"model": 4, "picture": 3, "document": 3},
 }
 ODD: list[Any] = [

@@ -56,11 +56,15 @@ def damage_of(server: Server) -> list[str]:
 
 def traces_of(server: Server) -> list[str]:
     """Show the first error inside Wick that the log has."""
-    found = TRACES.search(server.log)
+    return traces_in(server.log)
+
+
+def traces_in(log: str) -> list[str]:
+    found = TRACES.search(log)
     if found is None:
         return []
     start = max(0, found.start() - SHOWN_BEFORE)
-    return [f"the log has: {server.log[start : start + SHOWN]}"]
+    return [f"the log has: {log[start : start + SHOWN]}"]
 
 
 def statuses_of(server: Server) -> Counter[str]:

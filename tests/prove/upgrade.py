@@ -13,14 +13,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+import httpx
+
 from tests.e2e.server import ROOT, Server
+from tests.prove import checks
 from tests.prove.plan import Plan
 from tests.prove.report import Report
 from tests.recorded.opening import MANIFESTS, assert_opens, unpack
 
 ROUNDS: Final = 3
 """How often each folder is upgraded."""
-STARTING_SECONDS: Final = 0.8
+STARTING_SECONDS: Final = 0.4
 """At most, from the begin of a start to its kill."""
 
 
@@ -38,8 +41,9 @@ async def prove(plan: Plan, schemas: int = len(MANIFESTS)) -> Report:
             cut += version_of(folder) != newest()
             try:
                 await assert_opens(json.loads(path.read_text()), folder)
-            except AssertionError as error:
-                report.lose(f"schema {before}: {error}")
+            except (AssertionError, httpx.HTTPError) as error:
+                log = (folder / "server.log").read_text()
+                report.lose(f"schema {before}: {error}", *checks.traces_in(log))
             report.lose(*_copies(folder, before))
     report.scope = f"{len(paths)} schemas, {rounds} times"
     report.figures = {

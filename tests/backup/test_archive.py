@@ -18,7 +18,10 @@ import pytest
 from app.backup.archive import MANIFEST, backup_name, restore_backup, verify_backup, write_backup
 from app.cli import main
 from app.config import Settings
+from app.conversations.attachments import imported_text
 from app.datadir import lock_data_folder
+from app.db import attachments, folder_documents, folders
+from app.db.connection import open_database
 from app.errors import BackupError, DataFolderInUse
 from tests.e2e.server import Server
 from tests.patience import PATIENCE
@@ -192,3 +195,15 @@ def test_the_commands_say_what_they_did(
 
 def test_backups_are_named_by_their_time() -> None:
     assert backup_name(1767225600.0) == "wick-2026-01-01-000000.zip"
+
+
+async def test_documents_of_folders_come_back(settings: Settings, tmp_path: Path) -> None:
+    file = imported_text("list.txt", "Pears and figs.", {})
+    async with open_database(settings.database) as db:
+        folder = await db.write(lambda c: folders.add(c, 1, "Work", 1.0))
+        await db.write(lambda c: folder_documents.add(c, 1, folder, file, 1.0))
+    write_backup(settings, tmp_path / "wick.zip")
+    restore_backup(tmp_path / "wick.zip", tmp_path / "other")
+    async with open_database(tmp_path / "other" / "wick.db") as db:
+        (one,) = await folder_documents.list_all(db, 1, folder)
+        assert await attachments.texts(db, 1, [one.file.id]) == {one.file.id: "Pears and figs."}

@@ -113,12 +113,13 @@ async def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--pages", type=int, default=30)
+    parser.add_argument("--context", type=int, default=8192)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="documents-bench-") as name:
         folder = Path(name)
         data = print_report(folder, given.pages)
         (folder / "data").mkdir()
-        settings = {"threads": given.threads, "context": 8192, "titles": "off"}
+        settings = {"threads": given.threads, "context": given.context, "titles": "off"}
         server = Server(folder / "data", given.store, **settings)
         await server.start()
         try:

@@ -68,6 +68,12 @@ class Settings:
     allowed_hosts: tuple[str, ...] = ()
     accounts: Literal["auto", "on", "off"] = "auto"
     trusted_proxies: tuple[Network, ...] = ()
+    auth_header: str = ""
+    auth_proxy: tuple[Network, ...] = ()
+    auth_create: bool = False
+    auth_groups_header: str = ""
+    auth_owner_group: str = ""
+    auth_logout: str = ""
     tls_cert: Path | None = None
     tls_key: Path | None = None
     data_dir: Path = Path(platformdirs.user_data_dir("wick", appauthor=False))
@@ -135,7 +141,8 @@ class Settings:
         """Tell whether users must log in: yes, unless only this machine can connect."""
         if self.accounts == "auto":
             others = any(not is_loopback(host) for host in self.allowed_hosts)
-            return not self.is_loopback or bool(self.trusted_proxies) or others
+            is_proxied = bool(self.trusted_proxies) or bool(self.auth_header)
+            return not self.is_loopback or is_proxied or others
         return self.accounts == "on"
 
     @property
@@ -345,6 +352,31 @@ def _networks(name: str, text: str) -> tuple[Network, ...]:
     return found
 
 
+def _header(name: str, text: str) -> str:
+    """Check the name of a header that no browser and nothing else of Wick uses."""
+    is_token = re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", text)
+    if not is_token or text.lower() in _OTHER_HEADERS or text.lower().startswith(("sec-", "hx-")):
+        raise ConfigError(
+            f"{name}={text} is wrong: it takes the name of a header in which your proxy names the"
+            " user, such as X-Forwarded-User."
+        )
+    return text
+
+
+_OTHER_HEADERS: Final = frozenset(
+    {
+        *("host", "origin", "cookie", "authorization", "x-api-key", "referer", "user-agent"),
+        *("accept", "content-type", "content-length", "connection", "upgrade", "forwarded"),
+        *("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip"),
+    }
+)
+
+
+def _sign_out(name: str, text: str) -> str:
+    """Check where logging out goes on: an address, or a path of the same site."""
+    return text if re.fullmatch(r"/(?![/\\])[!-\[\]-~]*", text) else _address(name, text)
+
+
 def _text(_name: str, text: str) -> str:
     return text
 
@@ -364,6 +396,12 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "allowed_hosts": _hosts,
     "accounts": _choice("auto", "on", "off"),
     "trusted_proxies": _networks,
+    "auth_header": _header,
+    "auth_proxy": _networks,
+    "auth_create": _bool,
+    "auth_groups_header": _header,
+    "auth_owner_group": _text,
+    "auth_logout": _sign_out,
     "tls_cert": _path,
     "tls_key": _path,
     "data_dir": _path,

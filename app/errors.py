@@ -51,6 +51,7 @@ WickError
 │   ├── WrongPassword      wrong name or password
 │   ├── TooManyAttempts    the user must wait before the next attempt
 │   ├── InvalidAccount     an invalid name or password
+│   ├── IdentityRefused    what a proxy or a provider says of a user opens no account
 │   ├── InviteNotFound     a link that does not work (any more)
 │   ├── UserNotFound       no such user
 │   ├── SessionNotFound    no such session
@@ -342,6 +343,10 @@ class InvalidAccount(AccountError):
     def __init__(self, problems: dict[str, str]) -> None:
         super().__init__(" ".join(problems.values()))
         self.problems = problems
+
+
+class IdentityRefused(AccountError):
+    status = 403
 
 
 class InviteNotFound(AccountError):

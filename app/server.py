@@ -61,7 +61,7 @@ from app.web.pages import (
 )
 from app.web.pages import settings as pages_settings
 from app.web.pages import status as pages_status
-from app.web.security import auth, hosts, proxies
+from app.web.security import auth, hosts, proxies, proxy_login
 
 __all__ = ["ServerContext", "create_app", "shutdown"]
 BODY_SECONDS = 30
@@ -169,7 +169,7 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
     addresses.lead_below(app, settings)
     inside = addresses.BasePath(addresses.Aliases(app.asgi_app), settings.base_path)
     behind = proxies.Proxies(inside, settings.trusted_proxies)
-    app.asgi_app = behind  # type: ignore[method-assign]
+    app.asgi_app = proxy_login.LoginHeader(behind, settings)  # type: ignore[method-assign]
 
     @app.while_serving
     async def events() -> AsyncGenerator[None, None]:

@@ -127,15 +127,19 @@ class Sessions:
         self._clock = clock
         self._watched: dict[int, list[asyncio.Event]] = {}
 
-    async def create(self, user_id: int, device: str, address: str) -> tuple[str, Session]:
+    async def create(
+        self, user_id: int, device: str, address: str, method: str = "password"
+    ) -> tuple[str, Session]:
         """The token for the cookie, which nobody can find out afterwards, and the session."""
         token, csrf, now = secrets.token_urlsafe(32), secrets.token_urlsafe(16), self._clock()
         digest = hash_token(token)
-        await self._db.write(lambda c: sessions.add(c, user_id, digest, csrf, device, address, now))
+        await self._db.write(
+            lambda c: sessions.add(c, user_id, digest, csrf, device, address, now, method)
+        )
         session = await sessions.get(self._db, digest, self._limits())
         if session is None:  # disabled or removed in this very moment
             raise SessionNotFound("This account is no longer available.")
-        audit("login", user=user_id, login=session.id, address=address)
+        audit("login", user=user_id, login=session.id, address=address, method=method)
         return token, session
 
     async def authenticate(self, token: str) -> Session | None:

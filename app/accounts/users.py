@@ -125,7 +125,7 @@ class Users:
         if not await self.has_owner():
             return await self._claim_owner(LOCAL_USER, name, password)
         name, kept = await _validate_credentials(self._passwords, name, password)
-        user_id = await self._db.write(lambda c: _insert_user(c, name, kept, role, self._clock()))
+        user_id = await self._db.write(lambda c: insert_user(c, name, kept, role, self._clock()))
         audit("person-added", user=user_id, role=role)
         return await self.get(user_id)
 
@@ -217,7 +217,7 @@ class Users:
             if invite is None:
                 raise _invite_gone()
             if invite.user_id is None:
-                return await _insert_user(connection, name, kept, invite.role, self._clock())
+                return await insert_user(connection, name, kept, invite.role, self._clock())
             if is_first:
                 await _rename_user(connection, invite.user_id, name)
             await _store_password(connection, invite.user_id, kept or "")
@@ -372,7 +372,7 @@ async def _validate_credentials(
     return name, None if password is None else await passwords.hash(password)
 
 
-async def _insert_user(
+async def insert_user(
     connection: aiosqlite.Connection, name: str, kept: str | None, role: Role, now: float
 ) -> int:
     """Insert a user. Raises InvalidAccount for a name that is taken."""

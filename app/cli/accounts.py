@@ -94,7 +94,7 @@ async def list_users(
 def _state(user: User) -> str:
     if user.disabled_at is not None:
         return "disabled"
-    return "active" if user.has_password else "no password yet"
+    return "active" if user.has_password or user.seen_at else "no password yet"
 
 
 def _minute(at: float | None) -> str:

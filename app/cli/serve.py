@@ -48,8 +48,21 @@ def check(settings: Settings) -> None:
             "WICK_ACCOUNTS=off with WICK_TRUSTED_PROXIES would let everybody who comes through the "
             "proxy read and write all chats. Leave WICK_ACCOUNTS out, so that people log in."
         )
+    _check_login_header(settings)
     if not settings.has_accounts:
         _check_name(settings)
+
+
+def _check_login_header(settings: Settings) -> None:
+    if settings.auth_header and not settings.auth_proxy:
+        raise ConfigError(
+            "WICK_AUTH_HEADER needs WICK_AUTH_PROXY, the address of the proxy that sets it: from"
+            " anywhere else, anyone could send it."
+        )
+    if settings.auth_header and settings.accounts == "off":
+        raise ConfigError("WICK_AUTH_HEADER needs accounts. Leave WICK_ACCOUNTS out.")
+    if settings.auth_groups_header.lower() == settings.auth_header.lower() != "":
+        raise ConfigError("WICK_AUTH_GROUPS_HEADER must be another header than WICK_AUTH_HEADER.")
 
 
 def warn(settings: Settings) -> None:

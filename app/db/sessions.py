@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A browser in which a user is logged in. `is_current`: found by its newest token."""
+    """A browser in which a user is logged in. `method`: how they logged in; `is_current`: found by
+    its newest token."""
 
     id: int
     user_id: int
@@ -30,6 +31,7 @@ class Session:
     created_at: float
     seen_at: float
     rotated_at: float
+    method: str = "password"
     is_current: bool = True
     is_confirmed: bool = True
 
@@ -70,6 +72,7 @@ def _session(row: sqlite3.Row, token_hash: bytes = b"") -> Session:
         created_at=row["created_at"],
         seen_at=row["seen_at"],
         rotated_at=row["rotated_at"],
+        method=row["method"],
         is_current=not token_hash or row["token_hash"] == token_hash,
         is_confirmed=row["previous_hash"] is None,
     )
@@ -83,12 +86,13 @@ async def add(
     device: str,
     address: str,
     now: float,
+    method: str,
 ) -> int:
     cursor = await connection.execute(
         "INSERT INTO logins"
-        " (user_id, token_hash, csrf, device, address, created_at, seen_at, rotated_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (user_id, token_hash, csrf, device, address, now, now, now),
+        " (user_id, token_hash, csrf, device, address, created_at, seen_at, rotated_at, method)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (user_id, token_hash, csrf, device, address, now, now, now, method),
     )
     if cursor.lastrowid is None:
         raise sqlite3.DatabaseError("the login has no id")

@@ -172,6 +172,7 @@ async def disable(connection: aiosqlite.Connection, user_id: int, when: float | 
 async def mark_for_deletion(connection: aiosqlite.Connection, user_id: int, now: float) -> None:
     """Close the account: the name is free, and nothing says who it was."""
     await connection.execute("DELETE FROM logins WHERE user_id = ?", (user_id,))
+    await connection.execute("DELETE FROM identities WHERE user_id = ?", (user_id,))
     await connection.execute(
         "DELETE FROM invites WHERE user_id = :id OR made_by = :id", {"id": user_id}
     )

@@ -11,6 +11,7 @@ from typing import Final
 from quart import current_app
 
 from app.accounts.api_keys import ApiKeys
+from app.accounts.external_identities import ExternalIdentities
 from app.accounts.passwords import Passwords
 from app.accounts.sessions import Sessions
 from app.accounts.throttle import LoginThrottle
@@ -31,6 +32,8 @@ from app.web.render.model_names import ModelNames
 from app.web.render.streaming import StreamRenderers
 
 SERVICE_RESTART: Final = 1012
+RELOAD: Final = 4001
+"""Closes the socket of a page that is to be loaded anew (static/early.js)."""
 CLOSE_SECONDS: Final = 0.3
 WARM_UP_AFTER_SECONDS: Final = 0.5
 
@@ -53,6 +56,11 @@ class ServerContext(Services):
         )
         self.sessions = Sessions(db)
         self.users = Users(db, self.sessions, passwords, LoginThrottle(settings.login_attempts))
+        self.identities = ExternalIdentities(
+            *(db, self.users),
+            may_create=settings.auth_create,
+            on_role_change=lambda user_id: self.hub.close(RELOAD, user_id),
+        )
         self.api_keys = ApiKeys(db)
         self.fragments = Fragments(asset_dir("templates"), asset_dir("static"), settings.base_path)
         self.model_names = ModelNames(self.store, self.pulls.origins, self.hub)

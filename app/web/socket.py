@@ -40,8 +40,6 @@ HEARTBEAT = "{}"
 (static/heartbeat.js). Whether the page is there, the server asks by pings
 (app/cli/http_server.py)."""
 ERROR, POLICY = 1011, 1008
-RELOAD = 4001
-"""Closes the socket of a page that is to be loaded anew (static/early.js)."""
 TOO_FAST = (
     "You're sending too fast; this message was not sent. Wait a moment: Wick disconnects a page "
     "that keeps sending."

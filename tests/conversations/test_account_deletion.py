@@ -20,7 +20,8 @@ from app.conversations.account_deletion import AccountDeletion, erase_user
 from app.conversations.answer_state import MessageRef
 from app.conversations.chats import Trash
 from app.conversations.settings import ChatSettings
-from app.db import chats, search, users
+from app.db import chats, identities, search, users
+from app.db.identities import LinkedIdentity
 from app.inference.kv_files import SUFFIX, chat_key
 from app.inference.protocol import DeleteCache, Delta, Finished, Generate
 from app.inference.queue import Request, RequestEvent
@@ -69,6 +70,8 @@ async def leaving_user(services: ScriptedServices, tmp_path: Path) -> int:
     user = await here.add("Quentin", None, "member")
     await Sessions(services.db).create(user.id, "Firefox on Marzipan", "192.0.2.77")
     await here.invite("member", user.id)
+    linked = LinkedIdentity("proxy", "quentin@example.org", user.id, "Quentin", 1.0)
+    await services.db.write(lambda c: identities.add(c, linked))
     await ApiKeys(services.db).add(user.id, "An editor", ["chat"])
     await services.chats.save_about(user.id, WORDS[0])
     await services.chats.choose_settings(user.id, "1" * 16, ChatSettings(system_prompt=WORDS[0]))
@@ -102,7 +105,7 @@ async def test_nothing_is_left_of_a_deleted_user(
     gone, kept = [plant(settings, chat) for chat in (CHAT, OTHER)], plant(settings, BYSTANDER)
     assert set(rows_that_hold(tmp_path / "wick.db", leaving_user, CHAT, OTHER, *WORDS)) >= {
         *("users", "chats", "messages", "checkpoints", "removals", "chat_settings", "preferences"),
-        *("logins", "invites", "api_keys", "usage", "shares"),
+        *("logins", "invites", "api_keys", "usage", "shares", "identities"),
     }
     here = Users(services.db, Sessions(services.db))
     deletion = AccountDeletion(settings, services.db, services.answers, services.pool, services.hub)

@@ -9,12 +9,22 @@ from quart import Blueprint, Response, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.accounts.api_keys import MAX_NAME_CHARS, SCOPES
-from app.errors import AccountError, InvalidAccount, TooManyAttempts
+from app.accounts.external_identities import PROXY, ExternalIdentity
+from app.accounts.users import username_key
+from app.db.users import User
+from app.errors import (
+    AccountError,
+    IdentityRefused,
+    InvalidAccount,
+    TooManyAttempts,
+    WrongPassword,
+)
 from app.web.context import server_context
 from app.web.pages.login import remember_device, sign_out
 from app.web.render.dates import day_of, time_ago
 from app.web.render.frame import render_page
-from app.web.security.identity import current_user, identity
+from app.web.security.identity import Identity, current_user, identity
+from app.web.security.proxy_login import proxied_identity
 
 # The page of a user's API keys. A new one is shown once, in the answer to its making.
 
@@ -76,7 +86,11 @@ DONE: Final = {
     "name": "Name changed. Use it to log in from now on.",
     "login": "Session ended.",
     "links": "Link withdrawn.",
+    "linked": "Login linked.",
+    "unlinked": "Login unlinked.",
 }
+METHODS: Final = {"password": "with a password", PROXY: "through the proxy"}
+"""Ways in which a session was begun."""
 
 
 @blueprint.get("")
@@ -131,21 +145,51 @@ async def end_session(session_id: int) -> WerkzeugResponse:
     return sign_out() if session_id == who.session_id else redirect("/you?done=login", 303)
 
 
+@blueprint.post("/identities/link")
+async def link_identity() -> Response | WerkzeugResponse:
+    """Let the user whom the proxy names enter as the one who is logged in."""
+    who, proxied = identity(), proxied_identity(request.scope)
+    try:
+        if proxied is None:
+            raise IdentityRefused("The proxy names no user.")
+        await server_context().identities.link(who.user_id, proxied)
+    except IdentityRefused as error:
+        return await _page({"link": str(error)}, error.status)
+    return redirect("/you?done=linked", 303)
+
+
+@blueprint.post("/identities/unlink")
+async def unlink_identity() -> Response | WerkzeugResponse:
+    form, identities = await request.form, server_context().identities
+    try:
+        await identities.unlink(current_user(), form.get("issuer", ""), form.get("subject", ""))
+    except IdentityRefused as error:
+        return await _page({"link": str(error)}, error.status)
+    return redirect("/you?done=unlinked", 303)
+
+
 @blueprint.post("/remove")
 async def remove() -> Response | WerkzeugResponse:
     """The user and everything of theirs, for good; their password shows that they mean it."""
     context, who = server_context(), identity()
-    password = (await request.form).get("sure", "")
     try:
-        address = request.remote_addr or ""
-        await context.users.confirm_password(
-            who.user_id, password, address, session_id=who.session_id
-        )
+        await _confirm(who, await context.users.get(who.user_id))
         await context.users.mark_for_deletion(who.user_id)
     except AccountError as error:
         return await _page({"sure": str(error)}, error.status, error)
     await context.account_deletion.complete(who.user_id)
     return sign_out()
+
+
+async def _confirm(who: Identity, user: User) -> None:
+    """Check the password in the form, or the name of a user without one. Raises AccountError."""
+    given = (await request.form).get("sure", "")
+    if user.has_password:
+        await server_context().users.confirm_password(
+            user.id, given, request.remote_addr or "", session_id=who.session_id
+        )
+    elif username_key(given) != username_key(user.name):
+        raise WrongPassword("This is not your name.")
 
 
 async def _page(
@@ -159,6 +203,11 @@ async def _page(
         allowance=context.quotas.allowance(who.user_id),
         storage=await context.storage.usage(who.user_id),
         logins=await context.sessions.list_for_user(who.user_id) if who.session_id else (),
+        linked=await context.identities.list_for_user(who.user_id),
+        linkable=await _linkable_identity(),
+        has_password=not who.session_id or (await context.users.get(who.user_id)).has_password,
+        method_of=lambda method: METHODS.get(method, method),
+        title_of=lambda issuer: {PROXY: "Proxy"}.get(issuer, issuer),
         links=await context.users.list_password_links(who.user_id) if who.session_id else (),
         problems=problems or {},
         given_name=(await request.form).get("name", "")[:80] if problems else "",
@@ -169,3 +218,12 @@ async def _page(
     if isinstance(error, TooManyAttempts):
         response.headers["Retry-After"] = str(error.seconds)
     return response
+
+
+async def _linkable_identity() -> ExternalIdentity | None:
+    """Return the user that a proxy names, if nobody here is theirs yet."""
+    proxied = proxied_identity(request.scope)
+    if proxied is None or not identity().session_id:
+        return None
+    known = await server_context().identities.user_of(PROXY, proxied.subject)
+    return proxied if known is None else None

@@ -5,13 +5,14 @@ from __future__ import annotations
 from quart import Blueprint, Response, g, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from app.accounts.sessions import DEVICE_COOKIE, SESSION_COOKIE, describe_user_agent
+from app.accounts.sessions import DEVICE_COOKIE, SESSION_COOKIE
 from app.db.users import User
-from app.errors import AccountError, InvalidAccount, TooManyAttempts
+from app.errors import AccountError, IdentityRefused, InvalidAccount, TooManyAttempts
 from app.web.context import server_context
 from app.web.security import auth
 from app.web.security.auth import local_path, public
 from app.web.security.identity import identity, identity_or_none
+from app.web.security.proxy_login import proxied_identity
 
 blueprint = Blueprint("login", __name__)
 FORM_EXPIRED = "This form has expired. Try again."
@@ -23,7 +24,13 @@ async def page() -> Response | WerkzeugResponse:
     back = local_path(request.args.get("next", "/"))
     if identity_or_none() is not None:
         return redirect(back, 303)
-    return await _form(back)
+    if "out" in request.args:  # who has logged out does not come in again by itself
+        return await _form(back)
+    try:
+        entered = await auth.enter_by_proxy()
+    except IdentityRefused as error:
+        return await _form(back, problem=str(error))
+    return await _form(back) if entered is None else redirect(back, 303)
 
 
 @blueprint.post("/login")
@@ -46,15 +53,13 @@ async def log_in() -> Response | WerkzeugResponse:
     return await sign_in(user, back)
 
 
-async def sign_in(user: User, back: str) -> Response | WerkzeugResponse:
+async def sign_in(user: User, back: str, method: str = "password") -> Response | WerkzeugResponse:
     """A login of its own for this browser, whatever it had before."""
     context, response = server_context(), redirect(back, 303)
     who = identity_or_none()
     if who is not None and who.via == "login":
         await context.sessions.revoke(who.user_id, who.session_id)
-    device = describe_user_agent(request.headers.get("User-Agent", ""))
-    token, _ = await context.sessions.create(user.id, device, request.remote_addr or "")
-    g.new_token = token
+    await auth.begin_session(user, method)
     await remember_device(response, user.id)
     return response
 
@@ -62,7 +67,8 @@ async def sign_in(user: User, back: str) -> Response | WerkzeugResponse:
 async def remember_device(response: WerkzeugResponse, user_id: int) -> None:
     """Mark this browser as one in which the user has logged in."""
     known = await server_context().users.issue_device_token(user_id)
-    auth.set_cookie(response, DEVICE_COOKIE, known, is_secure=request.is_secure)
+    if known:
+        auth.set_cookie(response, DEVICE_COOKIE, known, is_secure=request.is_secure)
 
 
 @blueprint.post("/logout")
@@ -120,7 +126,7 @@ def sign_out() -> WerkzeugResponse:
 async def _form(
     back: str, name: str = "", problem: str = "", status: int = 200, error: Exception | None = None
 ) -> Response:
-    has_owner = await server_context().users.has_owner()
+    has_owner, proxied = await server_context().users.has_owner(), proxied_identity(request.scope)
     response = _page(
         "login.html",
         status,
@@ -129,6 +135,8 @@ async def _form(
         problem=problem,
         has_owner=has_owner,
         is_out="out" in request.args,
+        proxied=proxied,
+        proxy_logout=server_context().settings.auth_logout if proxied else "",
     )
     if isinstance(error, TooManyAttempts):
         response.headers["Retry-After"] = str(error.seconds)

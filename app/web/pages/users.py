@@ -19,13 +19,12 @@ from app.errors import NotAllowed
 from app.net import is_loopback
 from app.tools.mcp.admin import MCP_OPERATIONS
 from app.web.addresses import public_url
-from app.web.context import server_context
+from app.web.context import RELOAD, server_context
 from app.web.render.dates import day_of, time_ago
 from app.web.render.frame import render_page
 from app.web.security.auth import local_cli_only, owner_required
 from app.web.security.hosts import host_name
 from app.web.security.identity import identity
-from app.web.socket import RELOAD
 
 # Administration over HTTP: the running server does what `wick user` and `wick key` want.
 #

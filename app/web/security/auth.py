@@ -7,6 +7,7 @@ route is for all who are logged in, unless it says `public`, `owner_required` or
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import re
 import secrets
@@ -20,6 +21,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.sansio.response import Response as SansIOResponse
 
 from app.accounts.api_keys import PREFIX, SCOPES
+from app.accounts.external_identities import PROXY
 from app.accounts.sessions import (
     CSRF_COOKIE,
     CSRF_HEADER,
@@ -28,17 +30,26 @@ from app.accounts.sessions import (
     MAX_AGE_SECONDS,
     SESSION_COOKIE,
     cookie_name,
+    describe_user_agent,
 )
 from app.audit import audit
 from app.config import Settings
-from app.db.users import LOCAL_USER
-from app.errors import NotAllowed, NotLoggedIn
-from app.web.addresses import OWN_API, inside, is_api_path, is_stored_response_path
+from app.db.sessions import Session
+from app.db.users import LOCAL_USER, User
+from app.errors import IdentityRefused, NotAllowed, NotLoggedIn
+from app.web.addresses import (
+    OWN_API,
+    inside,
+    is_api_path,
+    is_by_program,
+    is_stored_response_path,
+)
 from app.web.context import server_context
 from app.web.security import identity as identities
 from app.web.security.hosts import SAFE_METHODS
 from app.web.security.identity import Identity, identity
 from app.web.security.proxies import UNTRUSTED_PROXY
+from app.web.security.proxy_login import check_session, proxied_identity
 
 View = TypeVar("View", bound=Callable[..., Any])
 Audience = Literal["public", "user", "owner", "local_cli"]
@@ -81,6 +92,9 @@ def install(app: Quart, settings: Settings) -> None:
             return None  # public, and kept by browsers: no cookie goes with it
         g.identity = caller = await _authenticate(request, settings)
         audience = required_audience(request.endpoint)
+        if caller is None and audience != "public":
+            with contextlib.suppress(IdentityRefused):  # the login page says it
+                g.identity = caller = await enter_by_proxy()
         if caller is None:
             return None if audience == "public" else _redirect_to_login()
         if caller.session_id and request.method not in SAFE_METHODS:
@@ -124,11 +138,40 @@ async def _authenticate_session(connection: BaseRequestWebsocket) -> Identity | 
         return None
     sessions = server_context().sessions
     session = await sessions.authenticate(token)
+    if session is not None:
+        session = await check_session(connection.scope, session)
     if session is None:
         return None
     if connection.method == "GET" and connection.scheme in {"http", "https"}:
         g.new_token = await sessions.rotate_token(session, token)
+    return _identity_of(session)
+
+
+def _identity_of(session: Session) -> Identity:
     return Identity(session.user_id, session.role, "login", session.name, session.id, session.csrf)
+
+
+async def begin_session(user: User, method: str) -> Identity:
+    """Begin a session of this browser; the response carries its cookie."""
+    device = describe_user_agent(request.headers.get("User-Agent", ""))
+    sessions = server_context().sessions
+    g.new_token, session = await sessions.create(user.id, device, request.remote_addr or "", method)
+    return _identity_of(session)
+
+
+async def enter_by_proxy() -> Identity | None:
+    """Log in a browser whose user a trusted proxy names, when it opens a page.
+
+    Raises IdentityRefused where no account is theirs.
+    """
+    identity = proxied_identity(request.scope)
+    is_page = request.method == "GET" and not is_api_path(request.path)
+    if identity is None or not is_page or is_by_program(request.headers):
+        return None
+    identities = server_context().identities
+    return await begin_session(
+        await identities.authenticate(identity, request.remote_addr or ""), PROXY
+    )
 
 
 # API keys, and commands of this machine.

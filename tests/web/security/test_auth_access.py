@@ -119,6 +119,8 @@ PEOPLE: dict[Row, int] = {
     ("POST", "/you/password-links/withdraw"): 303,
     ("POST", "/you/password"): 303,
     ("POST", "/you/name"): 422,  # no name
+    ("POST", "/you/identities/link"): 403,  # no proxy names anybody
+    ("POST", "/you/identities/unlink"): 303,
     ("POST", "/you/remove"): 303,
     ("POST", "/logout"): 303,
     ("POST", "/logout/everywhere"): 303,

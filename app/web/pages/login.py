@@ -136,11 +136,17 @@ async def _form(
         has_owner=has_owner,
         is_out="out" in request.args,
         proxied=proxied,
-        proxy_logout=server_context().settings.auth_logout if proxied else "",
+        proxy_logout=_proxy_logout() if proxied else "",
     )
     if isinstance(error, TooManyAttempts):
         response.headers["Retry-After"] = str(error.seconds)
     return response
+
+
+def _proxy_logout() -> str:
+    """Return where the proxy logs users out; its paths are not below Wick's base path."""
+    address = server_context().settings.auth_logout
+    return f"{request.scheme}://{request.host}{address}" if address.startswith("/") else address
 
 
 async def _join_form(

@@ -59,6 +59,8 @@ async def app(tmp_path: Path) -> AsyncIterator[Quart]:
         auth_create=True,
         auth_groups_header="X-Forwarded-Groups",
         auth_owner_group="wick-owners",
+        auth_logout="/oauth2/sign_out",
+        base_path="/wick",
     ) as made:
         await context_of(made).users.add("anna", PASSWORD, "owner")
         yield made
@@ -98,7 +100,7 @@ async def test_from_any_other_address_the_header_is_ignored(app: Quart, peer: st
     visitor.headers["X-Forwarded-For"] = PROXY
     for path in ("/", "/you", "/people"):
         answer = await visitor.ask("GET", path)
-        assert answer.headers["Location"].startswith("/login")
+        assert answer.headers["Location"].startswith("/wick/login")
     html = await text_of(await visitor.ask("GET", "/login"))
     assert "mallory" not in html
     assert (await visitor.ask("GET", "/api/v1/chats")).status_code == 401
@@ -153,16 +155,17 @@ async def test_who_logs_out_stays_out_until_they_want_in(app: Quart) -> None:
     berta = ProxiedBrowser(app, "berta")
     await berta.enter()
     answer = await berta.ask("POST", "/logout")
-    assert answer.headers["Location"] == "/login?out=yes"
+    assert answer.headers["Location"] == "/wick/login?out=yes"
     html = await text_of(await berta.ask("GET", "/login?out=yes"))
     assert "You are logged out." in html
-    assert 'href="/">Log in as berta</a>' in html
+    assert 'href="/wick/">Log in as berta</a>' in html
+    assert 'href="http://localhost:8000/oauth2/sign_out"' in html
     assert (await berta.ask("GET", "/login")).status_code == 303
 
 
 async def test_a_taken_name_opens_no_account_until_its_user_links_it(app: Quart) -> None:
     anna = ProxiedBrowser(app, "anna")
-    assert (await anna.ask("GET", "/")).headers["Location"] == "/login"
+    assert (await anna.ask("GET", "/")).headers["Location"] == "/wick/login"
     assert "is taken here" in await text_of(await anna.ask("GET", "/login"))
     assert (await anna.log_in("anna")).status_code == 303
     assert "Link anna" in await text_of(await anna.ask("GET", "/you"))
@@ -212,7 +215,7 @@ async def test_a_disabled_user_is_refused(app: Quart) -> None:
     berta = ProxiedBrowser(app, "berta")
     await berta.enter()
     await context_of(app).users.disable((await context_of(app).users.get_by_name("berta")).id)
-    assert (await berta.ask("GET", "/you")).headers["Location"].startswith("/login")
+    assert (await berta.ask("GET", "/you")).headers["Location"].startswith("/wick/login")
     html = await text_of(await berta.ask("GET", "/login"))
     assert "This account is disabled." in html
 

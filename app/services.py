@@ -135,6 +135,7 @@ class Services:
             titles=titles,
             are_temporary=are_temporary,
             owner_db=self._db,
+            sounds=self.media.sounds,
         )
 
     @property

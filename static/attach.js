@@ -20,15 +20,15 @@ async function attach(file) {
   const remove = chip.querySelector("button");
   remove.ariaLabel += file.name;
   chips.append(chip);
-  const take = /^(audio|video)\//.test(file.type) ? hear : send;
+  const isSound = /^(audio|video)\//.test(file.type);
   const removed = new AbortController();
   remove.addEventListener("click", () => removed.abort()); // the server need not go on
   // Its chip, or why there is none.
-  const made = await take(file, removed.signal, chip).catch((error) => error.message);
+  const taken = isSound ? record("take", file, removed.signal, chip, send) : send(file, removed.signal, chip);
+  const made = await taken.catch((error) => error.message);
   if (!chip.isConnected) return;
-  if (made.text) {
+  if (!made) { // it became text
     chip.remove();
-    write(made.text);
   } else if (made instanceof DocumentFragment) {
     chip.replaceWith(made);
     announcer.textContent = `${file.name} attached`;
@@ -56,19 +56,10 @@ async function send(file, signal, chip) {
   if (!answer.ok) throw new Error(text);
   return document.createRange().createContextualFragment(text);
 }
-// A recording becomes text in the message.
-async function hear(file, signal) {
-  const address = `dictation/file?name=${encodeURIComponent(file.name)}`;
-  const place = new URL(`../${address}`, import.meta.url);
-  const answer = await fetch(place, { method: "POST", body: file, headers, signal })
+async function record(what, ...given) { // what is known of recordings comes with the first one
+  const lazy = await import(new URL("lazy/recording.js", import.meta.url))
     .catch(() => { throw new Error("Can't reach Wick. Try again."); });
-  if (!answer.ok) throw new Error(await answer.text());
-  return answer.json();
-}
-function write(text) {
-  const gap = /\S$/.test(area.value.slice(0, area.selectionStart)) ? " " : "";
-  area.setRangeText(gap + text, area.selectionStart, area.selectionEnd, "end");
-  area.dispatchEvent(new Event("input", { bubbles: true }));
+  return lazy[what](...given);
 }
 const ready = () => [...chips.querySelectorAll("[data-status=ready]")];
 function changed() {
@@ -114,10 +105,15 @@ async function read(ids) { // the chips of files that the server has
 document.addEventListener("change", ({ target }) => { if (target.id === "model") recount(); });
 document.addEventListener("htmx:ws:after:message:incoming", recount);
 chips.addEventListener("click", ({ target }) => {
-  const chip = target.closest("button")?.closest("li");
+  const button = target.closest("button");
+  const chip = button?.closest("li");
   if (!chip) return;
+  if ("writes" in button.dataset) {
+    record("turn", chip);
+    return;
+  }
   if (chip.dataset.attachment) fetch(`${source}/${chip.dataset.attachment}`, { method: "DELETE", headers });
-  (chip.nextElementSibling ?? chip.previousElementSibling)?.querySelector("button").focus();
+  (chip.nextElementSibling ?? chip.previousElementSibling)?.querySelector("button.icon").focus();
   chip.remove();
   if (!chips.contains(document.activeElement)) area.focus();
 });

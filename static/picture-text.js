@@ -7,7 +7,7 @@ const SAVED_AFTER = 300; // milliseconds without a key
 const { source, ocr } = chips.dataset;
 const sees = () => document.getElementById("model")?.selectedOptions[0]?.matches("[data-sees]");
 function becomes(chip, status) { // a message waits for what is being read
-  chip.dataset.status = status;
+  Object.assign(chip.dataset, { status, for: "" }); // its tokens are counted anew
   chips.dispatchEvent(new Event("changed"));
 }
 async function read(chip) {

@@ -312,15 +312,16 @@ ENDPOINTS: Final = (
         response=FileObject,
     ),
     Endpoint(
-        *("post", f"{_FILE}/text", "Chats", "Read the text in a picture (OCR)"),
+        *("post", f"{_FILE}/text", "Chats", "Read the text in a picture (OCR) or a recording"),
         response=FileText,
-        notes="The text is kept with the picture, for models that see none. 501 where reading text"
-        " in pictures is not set up.",
+        notes="The text is kept with the file, for models that see or hear none. 501 where reading"
+        " text in pictures, or voice to text, is not set up.",
     ),
     Endpoint(
-        *("get", f"{_FILE}/content", "Chats", "Get the text of a file, or the picture"),
+        *("get", f"{_FILE}/content", "Chats", "Get the text of a file, the picture or the sound"),
         streams="text/plain",
-        notes="A picture comes as image/png or image/jpeg, encoded anew and without metadata.",
+        notes="A picture comes as image/png or image/jpeg, encoded anew and without metadata;"
+        " a sound as audio/wav.",
     ),
     Endpoint(
         *("get", f"{_FILE}/thumbnail", "Chats", "Get a picture, at most 512 pixels a side"),

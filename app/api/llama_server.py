@@ -161,7 +161,7 @@ async def props() -> Response:
         model.name,
         model.name,
         template_of(model),
-        Modalities(vision=model.sees, audio=False),
+        Modalities(vision=model.sees, audio=model.hears),
         f"wick-{app.__version__}",
         is_sleeping=not is_loaded,
     )

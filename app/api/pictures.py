@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import hashlib
 import re
 import weakref
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from app.errors import (
 from app.inference.protocol import Generate
 from app.media.picture_files import HeldPictures
 from app.media.pictures import MAX_PICTURE_BYTES, Picture
-from app.media.protocol import SAMPLE_BYTES, SAMPLE_RATE
+from app.media.sounds import count_samples
 from app.models.model import TurnImage
 from app.web.context import server_context
 
@@ -31,8 +30,6 @@ MAX_PICTURES: Final = 10
 """Pictures of one request."""
 MAX_SOUND_BYTES: Final = 5 << 20
 """Of a sound's file, in a request of 8 MiB."""
-MAX_SOUND_SECONDS: Final = 300
-SOUND_TYPE: Final = "audio/pcm"
 FETCH_SECONDS: Final = 20.0
 _ADDRESS: Final = re.compile("https?://", re.IGNORECASE)
 _DATA_URL: Final = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
@@ -162,26 +159,11 @@ async def _decoded(sent: SentPicture) -> Picture:
 
 
 async def _heard(sent: SentPicture) -> Picture:
-    """Decode a sound to floats, which take the place of pixels. Raises ApiError."""
+    """Decode a sound, which takes the place of a picture. Raises ApiError."""
     try:
-        data = await server_context().media.decode_sound("The sound", sent.data)
+        return await server_context().media.sounds.decode("The sound", sent.data)
     except (MediaRefused, MediaTooLarge) as error:
         raise ApiError(str(error), param=sent.param) from error
-    seconds = len(data) / (SAMPLE_BYTES * SAMPLE_RATE)
-    if seconds > MAX_SOUND_SECONDS:
-        raise ApiError(
-            f"The sound is too long: the limit is {MAX_SOUND_SECONDS // 60} minutes.",
-            param=sent.param,
-        )
-    return await asyncio.to_thread(_as_floats, data)
-
-
-def _as_floats(data: bytes) -> Picture:
-    import numpy as np  # here and not above: few send sound, and it takes a while to load
-
-    floats = (np.frombuffer(data, "<i2").astype("<f4") / 32768).tobytes()
-    digest = hashlib.sha256(floats).hexdigest()
-    return Picture(len(data) // SAMPLE_BYTES, 0, SOUND_TYPE, floats, b"", digest)
 
 
 def _image(held: HeldPictures, picture: Picture, sent: SentPicture) -> TurnImage:
@@ -193,5 +175,6 @@ def _image(held: HeldPictures, picture: Picture, sent: SentPicture) -> TurnImage
         raise
     assert path is not None  # noqa: S101 - it was just put there
     if sent.is_sound:
-        return TurnImage(picture.digest, str(path), 0, 0, sent.place, samples=picture.width)
+        samples = count_samples(len(picture.data))
+        return TurnImage(picture.digest, str(path), 0, 0, sent.place, samples=samples)
     return TurnImage(picture.digest, str(path), picture.width, picture.height, sent.place)

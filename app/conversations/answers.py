@@ -319,10 +319,12 @@ class AnswerService:
             answer.end_without_run("interrupted", str(error))
 
     async def _images(self, model: str, path: Sequence[Message]) -> dict[int, TurnImage]:
-        """Map ids of attachments to the pictures that this model is shown."""
+        """Map ids of attachments to the pictures and sounds that this model is given."""
         with contextlib.suppress(ModelError):
-            if (await asyncio.to_thread(self._store.get, model)).sees:
-                return await self._pictures.images([f for m in path for f in m.attachments])
+            found = await asyncio.to_thread(self._store.get, model)
+            if found.sees or found.hears:
+                files = [file for message in path for file in message.attachments]
+                return await self._pictures.images(files, sees=found.sees, hears=found.hears)
         return {}
 
     def _ended(self, answer: AnswerRecorder) -> None:

@@ -1,7 +1,7 @@
 """Files that people give to a model: read when they come, and put before what is asked about them.
 
 Text and code are read as they are, documents and pictures in a process of their own. `kind` says
-what a file is: 'text', 'document' or 'image'.
+what a file is: 'text', 'document', 'image' or 'audio'.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import aiosqlite
 
 from app.conversations.imports.chat import fenced, quoted
 from app.conversations.passages import Passages
-from app.conversations.pictures import Pictures, picture_attachment
+from app.conversations.pictures import Pictures, picture_attachment, sound_attachment
 from app.conversations.settings import sanitize_text
 from app.conversations.storage_quota import StorageQuota
 from app.db import attachments
@@ -28,10 +28,12 @@ from app.db.connection import Database
 from app.documents.document import Document, Notify
 from app.documents.kinds import is_document
 from app.documents.reader import MAX_DOCUMENT_BYTES, DocumentReader
-from app.errors import AttachmentNotFound, AttachmentRefused, InvalidMessage
+from app.errors import AttachmentNotFound, AttachmentRefused, InvalidMessage, MediaError
 from app.inference.context_window import answer_reserve
+from app.media.audio import is_audio
 from app.media.picture_files import THUMBNAIL_TYPE
 from app.media.pictures import MAX_PICTURE_BYTES, Picture, PictureDecoder, is_picture
+from app.media.sounds import MAX_SOUND_FILE_BYTES, SoundDecoder
 from app.models.model import Model
 from app.models.parameters import GenerationSettings
 from app.models.text.token_count import count_tokens, estimate_tokens
@@ -63,6 +65,7 @@ class Attachments:
         reader: DocumentReader,
         passages: Passages,
         storage: StorageQuota,
+        sounds: SoundDecoder,
     ) -> None:
         self._db = db
         self._pictures = pictures
@@ -70,6 +73,7 @@ class Attachments:
         self._reader = reader
         self._passages = passages
         self._storage = storage
+        self._sounds = sounds
         self._counting = asyncio.Lock()
 
     async def add(
@@ -84,6 +88,10 @@ class Attachments:
         if is_picture(name, data):
             found = [await self._decoder.decode(file_name(name, "picture"), data)]
             file = picture_attachment(file_name(name, "picture"), found[0])
+        elif is_audio(name):
+            name = file_name(name, "recording")
+            found = [await self._sound(name, data)]
+            file = sound_attachment(name, found[0])
         else:
             file = await self._read(user_id, name, data, notify)
         now = time.time()
@@ -103,6 +111,8 @@ class Attachments:
         await self._storage.check(user_id)
         if is_picture(name, data):
             raise AttachmentRefused(f"{file_name(name)} is a picture: attach it to a message.")
+        if is_audio(name):
+            raise AttachmentRefused(f"{file_name(name)} is a recording: attach it to a message.")
         return await self._read(user_id, name, data)
 
     async def _read(
@@ -113,6 +123,13 @@ class Attachments:
         name = file_name(name, "document")
         document = await self._reader.read(name, data, notify, user_id)
         return document_attachment(name, document, data)
+
+    async def _sound(self, name: str, data: bytes) -> Picture:
+        """Raises AttachmentRefused."""
+        try:
+            return await self._sounds.decode(name, data)
+        except MediaError as error:
+            raise AttachmentRefused(str(error)) from error
 
     async def get(self, user_id: int, attachment_id: int) -> Attachment:
         """Raises AttachmentNotFound."""
@@ -136,14 +153,15 @@ class Attachments:
         not its tokenizer."""
         if model is None:
             return [replace(file, counted_by="") for file in files]
-        unknown = [file.id for file in files if not (file.is_picture or _is_of(file, model))]
+        unknown = [file.id for file in files if not (file.is_media or _is_of(file, model))]
         counts = await self._count(user_id, unknown, model) if unknown else {}
-        known = [file for file in files if file.is_picture or _is_of(file, model)]
+        known = [file for file in files if file.is_media or _is_of(file, model)]
         now = {file.id: file for file in known}
-        shown = [] if model.sees else [file for file in known if file.is_picture]
+        shown = [f for f in known if f.is_picture and not model.sees]
+        shown += [f for f in known if f.is_sound and not model.hears]
         texts = await attachments.texts(self._db, user_id, [file.id for file in shown])
-        now |= {  # of a picture that it cannot see, a model reads the text
-            file.id: replace(file, tokens=estimate_tokens(picture_block(file, texts[file.id])))
+        now |= {  # of what it cannot see or hear, a model reads the text
+            file.id: replace(file, tokens=estimate_tokens(media_block(file, texts[file.id])))
             for file in shown
             if file.id in texts
         }
@@ -178,10 +196,11 @@ class Attachments:
         return texts[attachment_id]
 
     async def picture(self, file: Attachment, *, is_thumbnail: bool = False) -> bytes:
-        """Read the file of a picture, or of its thumbnail. Raises AttachmentNotFound."""
+        """Read the file of a picture or sound, or a picture's thumbnail. Raises
+        AttachmentNotFound."""
         media_type = THUMBNAIL_TYPE if is_thumbnail else file.media_type
         data = None
-        if file.is_picture:
+        if file.is_picture or (file.is_sound and not is_thumbnail):
             files = self._pictures.files
             data = await asyncio.to_thread(files.read, file.digest, media_type)
         if data is None:
@@ -198,7 +217,7 @@ class Attachments:
     async def set_picture_text(
         self, user_id: int, attachment_id: int, text: str, *, gives: bool
     ) -> Attachment:
-        """Set the text in a picture that is not sent. Raises AttachmentNotFound."""
+        """Set the text in a picture or sound that is not sent. Raises AttachmentNotFound."""
         text = sanitize_text(text).strip()[:MAX_PICTURE_TEXT_CHARS]
         if not await self._db.write(
             lambda c: attachments.set_picture_text(c, user_id, attachment_id, text, gives=gives)
@@ -266,6 +285,8 @@ def max_bytes(name: str) -> int:
     """The most bytes that a file of this name may have."""
     if is_picture(name, b""):
         return MAX_PICTURE_BYTES
+    if is_audio(name):
+        return MAX_SOUND_FILE_BYTES
     return MAX_DOCUMENT_BYTES if is_document(name, b"") else MAX_FILE_BYTES
 
 
@@ -305,11 +326,12 @@ def imported_text(name: str, text: str, about: Mapping[str, Any]) -> NewAttachme
     return replace(file, kind="document", media_type=media_type, **kept)
 
 
-def imported_picture(name: str, data: bytes, about: Mapping[str, Any]) -> NewAttachment:
-    """A picture of which an export has kept the bytes, which nobody has decoded yet."""
+def imported_media(name: str, data: bytes, about: Mapping[str, Any]) -> NewAttachment:
+    """A picture or sound of which an export has kept the bytes, which nobody has decoded yet."""
+    kind: str = about["kind"]
     return NewAttachment(
-        name=file_name(name, "picture"),
-        kind="image",
+        name=file_name(name, "recording" if kind == "audio" else "picture"),
+        kind=kind,
         media_type="",
         size=len(data),
         digest=hashlib.sha256(data).hexdigest(),
@@ -374,15 +396,18 @@ def _as_text(file: Attachment, text: str) -> str:
     if file.is_document:
         note = f"\n{file.note}" if file.note else ""
         return f"{file.name}:{note}\n{fenced(text, '')}"
-    return picture_block(file, text) if file.is_picture else as_block(file.name, text)
+    return media_block(file, text) if file.is_media else as_block(file.name, text)
 
 
-def picture_block(file: Attachment, text: str) -> str:
-    """A picture as Markdown for whoever cannot see it: what it shows, and the text in it."""
-    about = f"Picture {file.name}" + (f": {file.alt}" if file.alt else "")
+def media_block(file: Attachment, text: str) -> str:
+    """A picture or sound as Markdown for whoever cannot see or hear it: what it shows, and the
+    text in it."""
+    what = "Recording" if file.is_sound else "Picture"
+    about = f"{what} {file.name}" + (f": {file.alt}" if file.alt else "")
     if not text.strip() or not file.gives_text:
         return f"[{about}]"
-    return f"[{about}]\nText in the picture:\n{quoted(text)}"
+    head = "What is said in it" if file.is_sound else "Text in the picture"
+    return f"[{about}]\n{head}:\n{quoted(text)}"
 
 
 def as_block(name: str, text: str) -> str:

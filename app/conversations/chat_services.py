@@ -21,6 +21,7 @@ from app.disk_reserve import Reserve
 from app.documents.reader import DocumentReader
 from app.inference.worker_pool import WorkerPool
 from app.media.pictures import PictureDecoder
+from app.media.sounds import SoundDecoder
 from app.models.install.pulls import PullManager
 from app.models.store import ModelStore
 from app.tools.toolbox import Toolbox
@@ -51,6 +52,7 @@ class ChatServices:
         storage: StorageQuota,
         titles: TitleMode,
         owner_db: Database,
+        sounds: SoundDecoder,
         are_temporary: bool = False,
     ) -> None:
         self.vectors = PassageVectors(db, store, pool)
@@ -75,5 +77,7 @@ class ChatServices:
         self.chats = ChatService(db, hub, self.answers, are_temporary=are_temporary)
         self.branches = Branches(db, hub, self.answers)
         self.pictures = pictures
-        self.attachments = Attachments(db, pictures, decoder, reader, self.passages, storage)
+        self.attachments = Attachments(
+            db, pictures, decoder, reader, self.passages, storage, sounds
+        )
         self.copies = ChatCopies(db, hub, are_temporary=are_temporary)

@@ -85,7 +85,7 @@ class DocumentFitter:
         keep with the answer what it is given instead."""
         answer, size = path[-1], made_with.context_length
         owned = [FolderDocument(f, user_id, "") for m in path[:-1] for f in m.attachments]
-        own = [one for one in owned if not one.file.is_picture]
+        own = [one for one in owned if not one.file.is_media]
         shared = await self._search.in_folder_of(user_id, answer.chat_id)
         if not own and not shared:
             return DocumentFit()

@@ -81,10 +81,10 @@ def _calls(message: Message) -> dict[str, Any]:
 
 
 def _files(message: Message, texts: Mapping[int, str], data: Mapping[int, bytes]) -> dict[str, Any]:
-    """The files of a message, if it has any; of pictures also their bytes."""
+    """The files of a message, if it has any; of pictures and sounds also their bytes."""
     files = [
         _file_record(file, texts)
-        | (_picture_record(file, data.get(file.id, b"")) if file.is_picture else {})
+        | (_media_record(file, data.get(file.id, b"")) if file.is_media else {})
         for file in message.attachments
     ]
     return {"attachments": files} if files else {}
@@ -95,7 +95,7 @@ def _file_record(file: Attachment, texts: Mapping[int, str]) -> dict[str, Any]:
     return {"name": file.name, "kind": file.kind, "text": texts.get(file.id, "")} | about
 
 
-def _picture_record(file: Attachment, data: bytes) -> dict[str, Any]:
+def _media_record(file: Attachment, data: bytes) -> dict[str, Any]:
     encoded = base64.b64encode(data).decode()
     about = {"alt": file.alt, "gives_text": file.gives_text}
     return {"media_type": file.media_type, **about, "data": encoded}
@@ -207,10 +207,10 @@ class Exports:
         return await attachments.texts(self._db, user_id, files) if files else {}
 
     def _data(self, message: Message) -> dict[int, bytes]:
-        """The bytes of a message's pictures."""
+        """The bytes of a message's pictures and sounds."""
         if self._pictures is None:
             return {}
-        files = [file for file in message.attachments if file.is_picture]
+        files = [file for file in message.attachments if file.is_media]
         data = {file.id: self._pictures.read(file.digest, file.media_type) for file in files}
         return {number: found for number, found in data.items() if found is not None}
 

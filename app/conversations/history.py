@@ -74,7 +74,7 @@ def to_turns(
         shown = {f.id: images[f.id] for f in message.attachments if images and f.id in images}
         others = [file for file in message.attachments if file.id not in shown]
         asked = "\n\n".join(filter(None, [(passages or {}).get(message.id), message.text]))
-        stays = any(not f.is_picture and f.id not in (lines or {}) for f in others)
+        stays = any(not f.is_media and f.id not in (lines or {}) for f in others)
         if instruction := instruction_of(message):
             turns = instruct(turns, instruction)
         for turn in _turns_of(message, with_files(asked, others, texts or {}, lines)):
@@ -177,7 +177,7 @@ def _measured(path: Sequence[Message], answer: Message, size: int) -> ContextUsa
     top = first_in_context(path[:-1], answer.dropped)
     begin = next((i for i, message in enumerate(path) if message.id == top), 0)
     questions = [m for m in without_failed(path[begin:]) if m.role == "user"]
-    leaving = [m for m in questions[:-1] if all(file.is_picture for file in m.attachments)]
+    leaving = [m for m in questions[:-1] if all(file.is_media for file in m.attachments)]
     return ContextUsage(
         used=(answer.prompt_tokens or 0) + (answer.completion_tokens or 0),
         size=size,

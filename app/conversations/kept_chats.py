@@ -129,13 +129,13 @@ class KeptChats:
         texts = await attachments.texts(self._memory, user_id, [file.id for file in found])
         files = {m.id: [_new(file, texts) for file in m.attachments] for m in page}
         memory = self._temporary.services.pictures.files
-        pictures = {file.digest: _picture(file, memory) for file in found if file.is_picture}
+        pictures = {file.digest: _picture(file, memory) for file in found if file.is_media}
         return files, [picture for picture in pictures.values() if picture is not None]
 
 
 def _picture(file: Attachment, kept: PictureFiles) -> Picture | None:
     data = kept.read(file.digest, file.media_type)
-    thumbnail = kept.read(file.digest, THUMBNAIL_TYPE)
+    thumbnail = b"" if file.is_sound else kept.read(file.digest, THUMBNAIL_TYPE)
     if data is None or thumbnail is None:
         return None
     return Picture(file.width, file.height, file.media_type, data, thumbnail, file.digest)

@@ -44,7 +44,7 @@ class Passages:
 
     def prepare(self, user_id: int, files: Sequence[Attachment]) -> None:
         """Cut files that have come, while nobody waits for that."""
-        some = [file for file in files if not file.is_picture]
+        some = [file for file in files if not file.is_media]
         if some:
             self.tasks.spawn(self._prepare(user_id, some), "passages")
 

@@ -1,10 +1,12 @@
-"""Pictures of messages: kept once by digest, and deleted with the last attachment that has them."""
+"""Pictures and sounds of messages: kept once by digest, and deleted with the last attachment that
+has them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final, TypeVar
 
 from app.db import pictures
@@ -13,6 +15,8 @@ from app.db.connection import Database, WriteFn
 from app.errors import WickError
 from app.media.picture_files import PictureFiles
 from app.media.pictures import Picture
+from app.media.protocol import SAMPLE_RATE
+from app.media.sounds import TOKENS_PER_SECOND, count_samples
 from app.models.model import TurnImage
 
 log = logging.getLogger(__name__)
@@ -38,15 +42,20 @@ class Pictures:
                 await asyncio.to_thread(self.files.put, picture)
             return await self._db.write(work)
 
-    async def images(self, files: Sequence[Attachment]) -> dict[int, TurnImage]:
-        """Map ids of those files that are pictures to what a model that sees is given."""
+    async def images(
+        self, files: Sequence[Attachment], *, sees: bool, hears: bool
+    ) -> dict[int, TurnImage]:
+        """Map ids of those files that are pictures or sounds to what a model is given that sees
+        or hears."""
 
         def find() -> dict[int, TurnImage]:
             found = {}
-            for file in (file for file in files if file.is_picture):
+            for file in files:
+                if not ((file.is_picture and sees) or (file.is_sound and hears)):
+                    continue
                 path = self.files.path(file.digest, file.media_type)
                 if path is not None:
-                    found[file.id] = TurnImage(file.digest, str(path), file.width, file.height)
+                    found[file.id] = _image(file, path)
             return found
 
         return await asyncio.to_thread(find)
@@ -77,6 +86,24 @@ class Pictures:
             except (WickError, OSError) as error:
                 log.warning("Pictures were not deleted yet: %s", error)
             await asyncio.sleep(SWEEP_SECONDS)
+
+
+def _image(file: Attachment, path: Path) -> TurnImage:
+    samples = count_samples(file.size) if file.is_sound else 0
+    return TurnImage(file.digest, str(path), file.width, file.height, samples=samples)
+
+
+def sound_attachment(name: str, sound: Picture, text: str = "") -> NewAttachment:
+    seconds = count_samples(len(sound.data)) / SAMPLE_RATE
+    return NewAttachment(
+        name=name,
+        kind="audio",
+        media_type=sound.media_type,
+        size=len(sound.data),
+        digest=sound.digest,
+        text=text,
+        tokens=max(1, round(TOKENS_PER_SECOND * seconds)),
+    )
 
 
 def picture_attachment(name: str, picture: Picture, alt: str = "", text: str = "") -> NewAttachment:

@@ -34,8 +34,8 @@ class Attachment:
     the model whose tokenizer counted them, empty for an estimate; digest: SHA-256 of its bytes.
 
     Of a picture: width, height: pixels; alt: what it shows; gives_text: whether a model that sees
-    no pictures is given the text in it. Of a document: pages: how many, 0 when nobody knows; note:
-    what of it is not in its text.
+    no pictures is given the text in it. Of a sound that is so for what is said in it. Of a
+    document: pages: how many, 0 when nobody knows; note: what of it is not in its text.
     """
 
     id: int
@@ -56,6 +56,20 @@ class Attachment:
     @property
     def is_picture(self) -> bool:
         return self.kind == "image"
+
+    @property
+    def is_sound(self) -> bool:
+        return self.kind == "audio"
+
+    @property
+    def is_media(self) -> bool:
+        """Tell whether it is a file by its digest, and no text."""
+        return self.is_picture or self.is_sound
+
+    @property
+    def seconds(self) -> int:
+        """Return how long a sound is, whose file has 32,000 bytes a second."""
+        return round(self.size / 32_000) if self.is_sound else 0
 
     @property
     def is_document(self) -> bool:
@@ -179,11 +193,11 @@ async def describe(
 async def set_picture_text(
     connection: aiosqlite.Connection, user_id: int, attachment_id: int, text: str, *, gives: bool
 ) -> bool:
-    """Set the text in a picture that is not sent, and whether a model is given it. Whether there
-    is such a picture."""
+    """Set the text in a picture or sound that is not sent, and whether a model is given it.
+    Whether there is such a file."""
     cursor = await connection.execute(
         "UPDATE attachments SET text = ?, gives_text = ?"
-        " WHERE id = ? AND user_id = ? AND kind = 'image' AND message_id IS NULL",
+        " WHERE id = ? AND user_id = ? AND kind IN ('image', 'audio') AND message_id IS NULL",
         (text, gives, attachment_id, user_id),
     )
     return cursor.rowcount > 0

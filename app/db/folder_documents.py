@@ -207,11 +207,11 @@ async def list_shared(db: Database, user_id: int, folder_id: int) -> list[Shared
 
 
 async def in_chat(db: Database, user_id: int, chat_id: str) -> list[Attachment]:
-    """List the files of the messages of a chat, pictures left out."""
+    """List the files of the messages of a chat, pictures and sounds left out."""
     rows = await db.fetch_all(
         f"SELECT {_NAMES} FROM attachments a JOIN messages m ON m.id = a.message_id"  # noqa: S608
         " JOIN chats c ON c.id = m.chat_id WHERE c.id = ? AND c.user_id = ?"
-        " AND a.user_id = c.user_id AND a.kind <> 'image' AND NOT EXISTS"
+        " AND a.user_id = c.user_id AND a.kind NOT IN ('image', 'audio') AND NOT EXISTS"
         " (SELECT 1 FROM hidden_messages h WHERE h.message_id = m.id) ORDER BY a.id",
         (chat_id, user_id),
     )

@@ -54,9 +54,9 @@ class InspectedDatabase:
         return None if latest is None else float(latest)
 
     def pictures(self) -> set[tuple[str, str]]:
-        """Return digest and media type of all pictures."""
+        """Return digest and media type of all pictures and sounds."""
         rows = self._connection.execute(
-            "SELECT digest, media_type FROM attachments WHERE kind = 'image'"
+            "SELECT digest, media_type FROM attachments WHERE kind IN ('image', 'audio')"
         )
         return {(str(digest), str(media_type)) for digest, media_type in rows}
 

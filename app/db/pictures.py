@@ -1,4 +1,4 @@
-"""Digests of pictures: which files attachments still have, whoever's they are."""
+"""Digests of pictures and sounds: which files attachments still have, whoever's they are."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ MAX_FREED = 500
 async def take_freed(connection: aiosqlite.Connection) -> list[str]:
     """Take digests of deleted attachments, and return those that no other attachment has."""
     rows = await connection.execute_fetchall(
-        "SELECT f.digest, EXISTS (SELECT 1 FROM attachments a WHERE a.kind = 'image'"
-        " AND a.digest = f.digest) AS is_used FROM freed_pictures f LIMIT ?",
+        "SELECT f.digest, EXISTS (SELECT 1 FROM attachments a"
+        " WHERE a.kind IN ('image', 'audio') AND a.digest = f.digest) AS is_used"
+        " FROM freed_pictures f LIMIT ?",
         (MAX_FREED,),
     )
     taken = [(row["digest"],) for row in rows]
@@ -35,7 +36,7 @@ async def unused(db: Database, digests: Iterable[str]) -> list[str]:
     found = []
     for digest in digests:
         row = await db.fetch_one(
-            "SELECT 1 FROM attachments WHERE kind = 'image' AND digest = ?", (digest,)
+            "SELECT 1 FROM attachments WHERE kind IN ('image', 'audio') AND digest = ?", (digest,)
         )
         if row is None:
             found.append(digest)

@@ -128,7 +128,9 @@ def fit_cut(turns: Sequence[Turn], encode: Encode, limit: int) -> FittedPrompt:
     """
     system, last = [turn for turn in turns if turn.role == "system"], turns[-1]
     if _encoded(encode, [*system, replace(last.end(0), content=".")])[1] > limit:
-        what = "Its pictures leave" if last.images else "The system prompt leaves"
+        what = "The system prompt leaves"
+        if last.images:
+            what = "Its recordings leave" if last.images[0].is_sound else "Its pictures leave"
         raise PromptTooLong(f"{what} no room for a message.")
     kept = last
     while True:

@@ -1,4 +1,5 @@
-"""Files of pictures by their digest: in the data folder, or in memory for temporary chats."""
+"""Files of pictures and sounds by their digest: in the data folder, or in memory for temporary
+chats."""
 
 from __future__ import annotations
 
@@ -16,15 +17,16 @@ from typing import Final, Protocol
 
 from app.errors import DiskFull
 from app.media.pictures import Picture
+from app.media.sounds import SOUND_TYPE
 
-ENDINGS: Final = {"image/png": ".png", "image/jpeg": ".jpg"}
+ENDINGS: Final = {"image/png": ".png", "image/jpeg": ".jpg", SOUND_TYPE: ".wav"}
 THUMBNAIL: Final = ".webp"
 THUMBNAIL_TYPE: Final = "image/webp"
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class PictureFiles(Protocol):
-    """Pictures and their thumbnails. What is not there is None."""
+    """Pictures and their thumbnails, and sounds, which have none. What is not there is None."""
 
     def put(self, picture: Picture) -> None:
         """Raises DiskFull."""
@@ -40,14 +42,15 @@ class PictureFiles(Protocol):
 
 
 class PictureFolder:
-    """Pictures as `aa/DIGEST.png` or `.jpg`, with a thumbnail `.webp` beside."""
+    """Pictures as `aa/DIGEST.png` or `.jpg`, with a thumbnail `.webp` beside; sounds as `.wav`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def put(self, picture: Picture) -> None:
         try:
-            self._write(self._file(picture.digest, THUMBNAIL), picture.thumbnail)
+            if picture.thumbnail:
+                self._write(self._file(picture.digest, THUMBNAIL), picture.thumbnail)
             self._write(self._file(picture.digest, ENDINGS[picture.media_type]), picture.data)
         except OSError as error:
             raise DiskFull("There is no room left on the disk for this picture.") from error

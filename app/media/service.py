@@ -25,6 +25,7 @@ from app.media.protocol import (
     Transcribed,
 )
 from app.media.setup import MediaSetup
+from app.media.sounds import SoundDecoder
 from app.media.thread_holder import ThreadHolder
 from app.media.voice_models import VoiceModels
 from app.media.worker import MediaWorker
@@ -51,6 +52,7 @@ class MediaService:
         runner = pool.runner_options
         self.threads = ThreadHolder.of_folder(runner.permits, runner.threads)
         self._audio = AudioDecoder(self.threads)
+        self.sounds = SoundDecoder(self._audio)
         self._ids = itertools.count(1)
         self._measuring: asyncio.Task[None] | None = None
         self.voice = self._worker("voice", VOICE, self._voice_options)
@@ -86,10 +88,6 @@ class MediaService:
     async def decode(self, name: str, data: bytes) -> bytes:
         """Decode an audio file to samples. Raises MediaError; MediaNotSetUp comes first."""
         await self.check_voice()
-        return await self._audio.decode(name, data)
-
-    async def decode_sound(self, name: str, data: bytes) -> bytes:
-        """Decode a sound for a model that hears, which needs no voice model. Raises MediaError."""
         return await self._audio.decode(name, data)
 
     async def check_voice(self) -> None:

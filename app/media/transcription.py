@@ -89,6 +89,14 @@ async def transcribe(
         yield SpokenWindow(segments, result.language, min(start, len(samples)) / BYTES_PER_SECOND)
 
 
+async def transcript(
+    media: Transcriber, samples: bytes, options: SpeechOptions, user_id: int
+) -> str:
+    """Write down all that is said. Raises MediaError, QueueFull or ShuttingDown."""
+    windows = transcribe(media, samples, options, user_id)
+    return " ".join([part async for window in windows if (part := text_of(window.segments))])
+
+
 def format_srt(segments: list[Segment]) -> str:
     """Format subtitles (SubRip)."""
     return "".join(

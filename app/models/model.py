@@ -54,7 +54,8 @@ ModelKind = Literal["text", "embedding", "reranker"]
 class TurnImage:
     """Picture of a message. id: SHA-256 of its file, in hex; path: that file, which Wick itself has
     encoded; width, height: its pixels; place: how many characters of the content stand before it;
-    samples: of a sound, which then takes the place of a picture, in 32-bit floats.
+    samples: of a sound, which then takes the place of a picture; its file is a WAV of 44 bytes
+    before samples of 16 bits, at 16 kHz.
     """
 
     id: str

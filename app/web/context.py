@@ -48,7 +48,7 @@ class ServerContext(Services):
         self, settings: Settings, db: Database, passwords: Passwords | None = None
     ) -> None:
         super().__init__(settings, db)
-        pictures = ImportedPictures(self.pictures, self.decoder)
+        pictures = ImportedPictures(self.pictures, self.decoder, self.media.sounds)
         self.imports = Imports(db, self.hub, pictures=pictures, storage=self.storage)
         self.shares = Shares(db)
         self.account_deletion = AccountDeletion(

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from app.media.sounds import as_file
 from app.models.model import Model, TurnImage
 from app.models.store import ModelStore
 from tests.tiny_projectors import write_projector, write_seeing_model
@@ -36,10 +37,11 @@ def seeing_model(kind: str) -> Model:
 @cache
 def sound(seed: int = 0, samples: int = 16_000) -> TurnImage:
     """A sound in a file, as Wick holds them."""
-    path = _folder() / f"{seed}-{samples}.pcm"
-    path.write_bytes(np.random.default_rng(seed).uniform(-1, 1, samples).astype("<f4").tobytes())
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return TurnImage(digest, str(path), 0, 0, samples=samples)
+    noise = np.random.default_rng(seed).uniform(-1, 1, samples) * 32767
+    made = as_file(noise.astype("<i2").tobytes())
+    path = _folder() / f"{seed}-{samples}.wav"
+    path.write_bytes(made.data)
+    return TurnImage(made.digest, str(path), 0, 0, samples=samples)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Pictures for tests."""
+"""Pictures and sounds for tests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import base64
 import io
 from typing import Any
 
+import numpy as np
+import soundfile
 from PIL import Image, ImageDraw, ImageFont
 
 
@@ -49,3 +51,11 @@ HEIC = base64.b64decode(
     "AQESAAMAAAABAAYAAAAAAAA="
 )
 """As phones make it: 48 × 32 pixels, blue on the left and red on the right, to be turned."""
+
+
+def tone(seconds: float, hertz: int = 440, kind: str = "WAV") -> bytes:
+    """A pure tone as a file, at 16 kHz."""
+    times = np.arange(round(16_000 * seconds)) / 16_000
+    file = io.BytesIO()
+    soundfile.write(file, np.sin(2 * np.pi * hertz * times) / 2, 16_000, format=kind)
+    return file.getvalue()

@@ -63,12 +63,13 @@ class ChatObject(msgspec.Struct, kw_only=True):
 
 
 class FileObject(msgspec.Struct, kw_only=True):
-    """A file for a message. kind: `text`, `document` or `image`; size: bytes; tokens: how many a
-    model is given of it; counted_by: the model whose tokenizer counted them, null for an estimate.
+    """A file for a message. kind: `text`, `document`, `image` or `audio`; size: bytes; tokens: how
+    many a model is given of it; counted_by: the model whose tokenizer counted them, null for an
+    estimate.
 
     Of a picture also width, height: pixels, alt: what it shows, gives_text: whether a model that
-    sees no pictures is given the text in it. Of a document also pages: how many it has, 0 when
-    nobody knows, note: what of it is not in its text."""
+    sees no pictures is given the text in it; of a sound that for what is said in it. Of a document
+    also pages: how many it has, 0 when nobody knows, note: what of it is not in its text."""
 
     id: int
     name: str

@@ -168,11 +168,11 @@ def _file(file: Json) -> Json:
     found["text"] = found["text"][: MAX_DOCUMENT_CHARS if is_document else MAX_MESSAGE_CHARS]
     if file.get("kind") == "document":
         return found | _document(file)
-    if file.get("kind") != "image":
+    if file.get("kind") not in {"image", "audio"}:
         return found
     about = {"alt": text_in(file.get("alt")), "gives_text": file.get("gives_text") is not False}
     data = file.get("data")
-    return found | about | {"data": data if isinstance(data, str) else ""}
+    return found | about | {"kind": file["kind"], "data": data if isinstance(data, str) else ""}
 
 
 def _document(file: Json) -> Json:

@@ -23,7 +23,7 @@ from app.audit import audit
 from app.background import BackgroundTasks
 from app.conversations.hub import Hub
 from app.conversations.imports.reader import DAMAGED, REFUSED, TOO_MUCH, ReadingLimits
-from app.conversations.pictures import Pictures, picture_attachment
+from app.conversations.pictures import Pictures, picture_attachment, sound_attachment
 from app.conversations.quotas import RETRY_SECONDS
 from app.conversations.storage_quota import StorageQuota
 from app.db import (
@@ -38,9 +38,17 @@ from app.db import (
 from app.db.attachments import NewAttachment
 from app.db.connection import Database
 from app.db.imports import StagedImport, open_staged
-from app.errors import AttachmentRefused, DiskFull, InvalidMessage, LimitReached, WickError
+from app.errors import (
+    AttachmentRefused,
+    DiskFull,
+    InvalidMessage,
+    LimitReached,
+    MediaError,
+    WickError,
+)
 from app.media.picture_files import PictureMemory
 from app.media.pictures import Picture, PictureDecoder
+from app.media.sounds import SoundDecoder
 
 log = logging.getLogger(__name__)
 PURGE_INTERVAL_SECONDS: Final = 600.0
@@ -98,36 +106,47 @@ def _chats(count: int) -> str:
 
 
 class ImportedPictures:
-    """Decodes the pictures of a file that is imported, and keeps them."""
+    """Decodes the pictures and sounds of a file that is imported, and keeps them."""
 
-    def __init__(self, pictures: Pictures, decoder: PictureDecoder | None = None) -> None:
+    def __init__(
+        self,
+        pictures: Pictures,
+        decoder: PictureDecoder | None = None,
+        sounds: SoundDecoder | None = None,
+    ) -> None:
         self.pictures = pictures
-        self._decoder = decoder or PictureDecoder()
+        self._decoders = {
+            "image": decoder or PictureDecoder(),
+            "audio": sounds or SoundDecoder(),
+        }
 
     async def decoded(
         self, files: Sequence[Sequence[NewAttachment]], staged: StagedImport
     ) -> tuple[list[list[NewAttachment]], list[Picture]]:
-        """The files of some messages with their pictures decoded, those that are damaged left out
-        and noted; and the pictures."""
+        """The files of some messages with their pictures and sounds decoded, those that are
+        damaged left out and noted; and what was decoded."""
         found = dict[str, Picture]()
-        for file in (file for some in files for file in some if file.kind == "image"):
+        for file in (file for some in files for file in some if file.kind in self._decoders):
             if file.digest in found:
                 continue
             try:
                 data = await staged.picture(file.digest)
-                found[file.digest] = await self._decoder.decode(file.name, data)
-            except AttachmentRefused as error:
+                found[file.digest] = await self._decoders[file.kind].decode(file.name, data)
+            except (AttachmentRefused, MediaError) as error:
                 staged.note_left_out(file.name, str(error))
         kept = [[_with_picture(file, found) for file in some] for some in files]
         return [[file for file in some if file is not None] for some in kept], list(found.values())
 
 
 def _with_picture(file: NewAttachment, found: Mapping[str, Picture]) -> NewAttachment | None:
-    if file.kind != "image":
+    if file.kind not in {"image", "audio"}:
         return file
     if file.digest not in found:
         return None
-    made = picture_attachment(file.name, found[file.digest], file.alt, file.text)
+    if file.kind == "audio":
+        made = sound_attachment(file.name, found[file.digest], file.text)
+    else:
+        made = picture_attachment(file.name, found[file.digest], file.alt, file.text)
     return replace(made, gives_text=file.gives_text)
 
 

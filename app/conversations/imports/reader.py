@@ -26,7 +26,7 @@ from typing import IO, Any
 
 import msgspec
 
-from app.conversations.attachments import imported_picture, imported_text
+from app.conversations.attachments import imported_media, imported_text
 from app.conversations.imports.chat import (
     ImportedAbout,
     ImportedConversation,
@@ -266,9 +266,10 @@ def _columns(node: ImportedMessage, places: dict[str, int], started: float) -> d
 
 
 def _files(node: ImportedMessage) -> tuple[str | None, dict[str, bytes]]:
-    """The files of a prompt, as the database keeps them, and the bytes of pictures by their digest.
+    """The files of a prompt, as the database keeps them, and the bytes of pictures and sounds by
+    their digest.
 
-    Pictures are decoded later, so a digest is still that of the bytes in the file.
+    Those are decoded later, so a digest is still that of the bytes in the file.
     """
     if node.role != "user" or not node.attachments:
         return None, {}
@@ -277,7 +278,7 @@ def _files(node: ImportedMessage) -> tuple[str | None, dict[str, bytes]]:
         if "data" not in file:
             files.append(imported_text(file["name"], file["text"], file))
         elif data := _picture(file["data"]):
-            found = imported_picture(file["name"], data, file)
+            found = imported_media(file["name"], data, file)
             files.append(found)
             pictures[found.digest] = data
     return msgspec.json.encode(files).decode(), pictures

@@ -22,6 +22,8 @@ from app.errors import (
 )
 from app.media.picture_files import ENDINGS, THUMBNAIL_TYPE
 from app.media.pictures import MAX_PICTURE_BYTES
+from app.media.sounds import samples_of
+from app.media.transcription import SpeechOptions, transcript
 from app.models.model import Model
 from app.web.context import server_context
 from app.web.security.identity import current_user
@@ -161,10 +163,13 @@ async def thumbnail_response(user_id: int, attachment_id: int) -> Response:
 
 @blueprint.get("/<int:attachment_id>/text")
 @blueprint.get("/temporary/<int:attachment_id>/text")
-async def picture_text(attachment_id: int) -> str:
-    """Read the text in a picture that is not sent, and render it to be looked at."""
+async def picture_text(attachment_id: int) -> str | Response:
+    """Read the text in a picture that is not sent, and render it to be looked at; of a sound,
+    write down what is said."""
     context, sentence, text = server_context(), "", ""
     file = await context.attachments_of(attachment_id).get(current_user(), attachment_id)
+    if file.is_sound:
+        return Response(await recognized_text(file), content_type="text/plain; charset=utf-8")
     try:
         text = await recognized_text(file)
     except MediaError as error:
@@ -190,14 +195,21 @@ async def change_text(attachment_id: int) -> Response:
 
 
 async def recognized_text(file: Attachment) -> str:
-    """The text in a picture of the user, read now if it was not before. Raises
+    """The text in a picture or sound of the user, read now if it was not before. Raises
     AttachmentNotFound, MediaError."""
     context, user_id = server_context(), current_user()
     attachments = context.attachments_of(file.id)
     text = await attachments.text(user_id, file.id)
-    if text or not file.is_picture:
+    if text or not file.is_media:
         return text
-    text = await context.media.recognize(await attachments.picture(file), user_id)
+    data = await attachments.picture(file)
+    if file.is_sound:
+        options = SpeechOptions(language=request.args.get("language") or None)
+        text = await transcript(context.media, samples_of(data), options, user_id)
+        if not text:
+            raise MediaError(f"No speech was recognized in {file.name}.")
+    else:
+        text = await context.media.recognize(data, user_id)
     with contextlib.suppress(AttachmentNotFound):  # sent or removed meanwhile
         await attachments.set_picture_text(user_id, file.id, text, gives=file.gives_text)
     return text
@@ -207,9 +219,11 @@ async def file_response(user_id: int, attachment_id: int, *, is_download: bool =
     """A file as it is, which no browser takes for a page."""
     attachments = server_context().attachments_of(attachment_id)
     file = await attachments.get(user_id, attachment_id)
-    if file.is_picture:
+    if file.is_media:
         data = await attachments.picture(file)
         response = Response(data, content_type=file.media_type)
+        if file.is_sound:  # players go to a place in it
+            await response.make_conditional(request, accept_ranges=True, complete_length=len(data))
     else:
         text = await attachments.text(user_id, attachment_id)
         response = Response(text, content_type="text/plain; charset=utf-8")
@@ -221,9 +235,9 @@ async def file_response(user_id: int, attachment_id: int, *, is_download: bool =
 
 
 def _saved_name(file: Attachment) -> str:
-    """Return a name whose ending is that of what Wick has made of a picture or document."""
+    """Return a name whose ending is that of what Wick has made of a picture, sound or document."""
     if file.is_document:
         return f"{file.name}.md"
-    if not file.is_picture:
+    if not file.is_media:
         return file.name
     return PurePosixPath(file.name).with_suffix(ENDINGS[file.media_type]).name

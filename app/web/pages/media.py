@@ -10,7 +10,7 @@ from quart import Blueprint, Response, jsonify, request
 from app.errors import MediaError, MediaNotSetUp, MediaRefused, MediaTooLarge
 from app.media.audio import MAX_DICTATION_BYTES, MAX_DICTATION_SECONDS
 from app.media.protocol import SAMPLE_BYTES
-from app.media.transcription import SpeechOptions, text_of, transcribe
+from app.media.transcription import SpeechOptions, transcript
 from app.web.context import server_context
 from app.web.security.auth import owner_required
 from app.web.security.identity import current_user, is_owner
@@ -124,5 +124,4 @@ async def write_down_file() -> Response:
 
 async def _text(samples: bytes) -> str:
     options = SpeechOptions(language=request.args.get("language") or None)
-    windows = transcribe(server_context().media, samples, options, current_user())
-    return " ".join([part async for window in windows if (part := text_of(window.segments))])
+    return await transcript(server_context().media, samples, options, current_user())

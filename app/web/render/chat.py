@@ -218,7 +218,7 @@ async def picker_options(
             end = cards.describe_location(model.remote)
             leads_elsewhere = bool(model.remote.external_hosts)
         option = _option(model.name, title, ready, end, is_external=leads_elsewhere)
-        options.append(replace(option, sees=model.sees))
+        options.append(replace(option, sees=model.sees, hears=model.hears))
     names = {model.name for model in models}
     coming = [
         pull

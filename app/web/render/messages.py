@@ -338,7 +338,8 @@ def _ending(message: Message) -> str:
 class ModelOption:
     """One line of the model picker. label: all that is said of it; title: only what it is called;
     readiness: what choosing it means; state: whether it can answer, after a load or a wait;
-    is_external: what is written to it leaves this machine; sees: it takes pictures."""
+    is_external: what is written to it leaves this machine; sees, hears: it takes pictures,
+    or sound."""
 
     name: str
     label: str
@@ -347,6 +348,7 @@ class ModelOption:
     title: str = ""
     readiness: str = ""
     sees: bool = False
+    hears: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,8 @@ def install(app: Quart, settings: Settings) -> None:
         response.headers.setdefault(
             "Content-Security-Policy",
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-            f"font-src 'self'; connect-src 'self' ws://{host} wss://{host}; form-action 'self'; "
+            f"font-src 'self'; media-src 'self'; connect-src 'self' ws://{host} wss://{host}; "
+            "form-action 'self'; "
             f"frame-src {_preview_source(host, settings.base_path)}; "
             "base-uri 'none'; frame-ancestors 'none'; manifest-src 'self'",
         )

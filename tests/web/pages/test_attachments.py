@@ -20,7 +20,7 @@ from app.models.store import ModelStore
 from app.models.text.token_count import estimate_tokens
 from app.models.text.tokenizer import Tokenizer
 from tests.application import BrowserClient, context_of, run_app, sign_in, text_of
-from tests.media.samples import drawn, encoded, written
+from tests.media.samples import drawn, encoded, tone, written
 from tests.tiny_gguf import write_tiny_gguf
 
 CHAT = "0123456789abcdef"
@@ -279,6 +279,42 @@ async def test_programs_upload_describe_and_read_pictures(app: Quart) -> None:
     path = f"/api/v1/files/{json.loads(await text_of(text))['id']}"
     assert (await anna.ask("GET", f"{path}/thumbnail")).status_code == 404
     assert (await anna.ask("PATCH", path, json={"alt": "x"})).status_code == 404
+
+
+async def test_a_recording_is_played_in_parts_as_its_owner_and_link_hear_it(app: Quart) -> None:
+    anna, ben = await sign_in(app, "Anna", "owner"), await sign_in(app, "Ben")
+    file = await upload(anna, tone(1), "tune.wav")
+    chip = await text_of(await anna.ask("GET", f"/attachments?ids={file}"))
+    assert f'<audio controls preload="none" src="/attachments/{file}"' in chip
+    assert "0:01" in chip
+    assert "Turn into text" in chip
+    path = f"/attachments/{file}"
+    whole = await anna.ask("GET", path)
+    assert whole.headers["Content-Type"] == "audio/wav"
+    data = await whole.get_data(as_text=False)
+    assert (len(data), data[:4]) == (32_044, b"RIFF")
+    part = await anna.ask("GET", path, headers={"Range": "bytes=44-99"})
+    assert (part.status_code, await part.get_data(as_text=False)) == (206, data[44:100])
+    assert part.headers["Content-Range"] == "bytes 44-99/32044"
+    assert (await ben.ask("GET", path)).status_code == 404
+    answer = await anna.ask("GET", f"{path}/text", headers=PLAIN)
+    assert answer.status_code == 501
+    assert "Voice to text isn't set up yet" in await text_of(answer)
+
+    async def fill(connection: aiosqlite.Connection) -> None:
+        await chats.create(connection, CHAT, 1, "Tunes", "tiny", 1.0)
+        asked = await messages.add_user(connection, 1, CHAT, None, "what?", "c1", 1.0)
+        assert await attachments.attach(connection, 1, [file], asked)
+        await chats.advance(connection, 1, CHAT, asked, "tiny", 2.0)
+
+    await context_of(app).chats._db.write(fill)
+    shown = await text_of(await anna.ask("GET", f"/chats/{CHAT}"))
+    assert f'src="/attachments/{file}" aria-label="Recording tune.wav"' in shown
+    link = f"/shared/{await context_of(app).shares.share(1, CHAT)}"
+    visitor = BrowserClient(app)
+    assert f'src="{link}/files/{file}"' in await text_of(await visitor.ask("GET", link))
+    heard = await visitor.ask("GET", f"{link}/files/{file}")
+    assert await heard.get_data(as_text=False) == data
 
 
 async def upload(browser: BrowserClient, data: bytes, name: str = "sign.png") -> int:

@@ -15,10 +15,12 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from app.errors import PromptRefused
 from app.models.model import TurnImage
 
-SAMPLE_BYTES: Final = 4
+WAV_HEADER_BYTES, WAV_SAMPLE_BYTES = 44, 2
 MAX_PIXELS: Final = 4096 * 4096
 MEMORY_BYTES: Final = 1 << 30
 CPU_SECONDS: Final = 20
@@ -27,13 +29,16 @@ FORMATS: Final = ("PNG", "JPEG")
 
 
 def read_media(image: TurnImage) -> bytes:
-    """Read a picture's pixels, or a sound's samples, which are a file as they are.
+    """Read a picture's pixels, or a sound's samples as floats. Raises PromptRefused."""
+    return read_samples(image) if image.is_sound else read_pixels(image)
+
+
+def read_samples(image: TurnImage) -> bytes:
+    """Read a sound's file, which has no more than samples behind its header: 32-bit floats.
 
     Raises PromptRefused.
     """
-    if not image.is_sound:
-        return read_pixels(image)
-    size = SAMPLE_BYTES * image.samples
+    size = WAV_HEADER_BYTES + WAV_SAMPLE_BYTES * image.samples
     try:
         with Path(image.path).open("rb") as file:
             data = file.read(size + 1)
@@ -41,7 +46,8 @@ def read_media(image: TurnImage) -> bytes:
         raise PromptRefused("A sound of this message is gone.") from error
     if len(data) != size:
         raise PromptRefused("A sound of this message is damaged.")
-    return data
+    samples = np.frombuffer(data, "<i2", offset=WAV_HEADER_BYTES)
+    return (samples.astype("<f4") / 32768).tobytes()
 
 
 def read_pixels(image: TurnImage) -> bytes:

@@ -15,7 +15,7 @@ _SUMS: Final = {
     ),
     "files": (
         "SELECT sum(length(CAST(text AS BLOB))) FROM attachments"
-        " WHERE user_id = ? AND kind <> 'image'"
+        " WHERE user_id = ? AND kind NOT IN ('image', 'audio')"
     ),
     "passages": (
         "SELECT sum(length(CAST(text AS BLOB)) + length(CAST(grams AS BLOB))) FROM passages"
@@ -28,7 +28,7 @@ _SUMS: Final = {
     ),
     "pictures": (
         "SELECT sum(size) FROM (SELECT max(size) AS size FROM attachments"
-        " WHERE user_id = ? AND kind = 'image' GROUP BY digest)"
+        " WHERE user_id = ? AND kind IN ('image', 'audio') GROUP BY digest)"
     ),
 }
 

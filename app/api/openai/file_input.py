@@ -53,6 +53,8 @@ async def _uploaded(given: str, param: str) -> str:
         raise ApiError("There is no such file.", status=404, param=param) from None
     if file.is_picture:
         raise ApiError("This file is a picture: send it as image_url.", param=param)
+    if file.is_sound:
+        raise ApiError("This file is a recording: send it as input_audio.", param=param)
     return as_block(file.name, text)
 
 

@@ -115,7 +115,7 @@ class ImportedPictures:
         sounds: SoundDecoder | None = None,
     ) -> None:
         self.pictures = pictures
-        self._decoders = {
+        self._decoders: dict[str, PictureDecoder | SoundDecoder] = {
             "image": decoder or PictureDecoder(),
             "audio": sounds or SoundDecoder(),
         }

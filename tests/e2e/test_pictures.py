@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 
 from playwright.async_api import expect
@@ -44,6 +45,7 @@ async def test_pictures_are_brought_read_answered_and_looked_at(
     await bring(chat, "drop", "sign.png", encoded(written("The bakery opens at seven.")))
     text = page.get_by_role("textbox", name="Text in the picture", exact=True)
     await expect(text).to_have_value("The bakery opens at seven.")
+    await expect(chips.first).to_have_attribute("data-tokens", re.compile("^1[0-9]$"))
     await expect(page.locator("#blind")).to_have_text(
         "This model can't see pictures: it gets the text in them."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, TypeVar
@@ -16,7 +17,7 @@ from app.errors import WickError
 from app.media.picture_files import PictureFiles
 from app.media.pictures import Picture
 from app.media.protocol import SAMPLE_RATE
-from app.media.sounds import TOKENS_PER_SECOND, count_samples
+from app.media.sounds import TOKENS_PER_WINDOW, WINDOW_SECONDS, count_samples
 from app.models.model import TurnImage
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ def sound_attachment(name: str, sound: Picture, text: str = "") -> NewAttachment
         size=len(sound.data),
         digest=sound.digest,
         text=text,
-        tokens=max(1, round(TOKENS_PER_SECOND * seconds)),
+        tokens=TOKENS_PER_WINDOW * max(1, math.ceil(seconds / WINDOW_SECONDS)),
     )
 
 

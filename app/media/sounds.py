@@ -21,8 +21,8 @@ HEADER_BYTES: Final = 44
 MAX_SOUND_FILE_BYTES: Final = 20 << 20
 """Of a sound as it comes, for a model that hears."""
 MAX_SOUND_SECONDS: Final = 300
-TOKENS_PER_SECOND: Final = 25
-"""That models hear, by Qwen2-Audio's count; most make fewer."""
+WINDOW_SECONDS, TOKENS_PER_WINDOW = 30, 750
+"""As Qwen2-Audio counts, which fills a window with silence; most make fewer tokens of one."""
 
 
 class SoundDecoder:

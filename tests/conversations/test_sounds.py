@@ -36,7 +36,7 @@ async def test_a_model_that_hears_is_given_the_sound(
 ) -> None:
     monkeypatch.setattr(Model, "hears", True)
     file = await services.attachments.add(1, "tune.flac", tone(2, kind="FLAC"))
-    assert (file.kind, file.media_type, file.seconds, file.tokens) == ("audio", "audio/wav", 2, 50)
+    assert (file.kind, file.media_type, file.seconds, file.tokens) == ("audio", "audio/wav", 2, 750)
     (kept,) = (path for path in services.folder.rglob("*") if path.is_file())
     assert kept.name == f"{file.digest}.wav"
     with wave.open(str(kept), "rb") as found:

@@ -23,7 +23,7 @@ async def test_a_recording_goes_to_a_model_that_hears_and_else_becomes_text(
     weights = write_seeing_model(tmp_path / "model.gguf", HEARING)
     projector = write_projector(tmp_path / "mmproj-model.gguf", HEARING)
     store.install(weights, "ears", projector=projector)
-    person = await meet(await start(store.root, default_model="ears", max_tokens=8, context=512))
+    person = await meet(await start(store.root, default_model="ears", max_tokens=8, context=2048))
     person.expects("status of 501")
     chat = await person.open()
     page, chips = chat.page, chat.page.get_by_role("list", name="Attachments")
@@ -41,10 +41,10 @@ async def test_a_recording_goes_to_a_model_that_hears_and_else_becomes_text(
     assert await sound.evaluate("(one) => one.duration") == 2
     await page.locator("#files").set_input_files(TUNE)  # type: ignore[arg-type]
     await chip.get_by_role("button", name="Turn into text").click()
-    await expect(chip).to_contain_text("Voice to text isn't set up yet")
+    await expect(chip).to_contain_text("Voice to text needs a voice model")
     await chat.model.select_option(TINY)
     await expect(page.locator("#deaf")).to_be_visible()
     await chip.get_by_role("button", name="Remove tune.wav").click()
     await page.locator("#files").set_input_files(TUNE)  # type: ignore[arg-type]
     failed = chips.locator("[data-status=failed]")
-    await expect(failed).to_contain_text("This model can't hear. Voice to text isn't set up yet")
+    await expect(failed).to_contain_text("This model can't hear. Voice to text needs a voice model")

@@ -299,7 +299,7 @@ async def test_a_recording_is_played_in_parts_as_its_owner_and_link_hear_it(app:
     assert (await ben.ask("GET", path)).status_code == 404
     answer = await anna.ask("GET", f"{path}/text", headers=PLAIN)
     assert answer.status_code == 501
-    assert "Voice to text isn't set up yet" in await text_of(answer)
+    assert "Voice to text needs a voice model" in await text_of(answer)
 
     async def fill(connection: aiosqlite.Connection) -> None:
         await chats.create(connection, CHAT, 1, "Tunes", "tiny", 1.0)

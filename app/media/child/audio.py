@@ -131,7 +131,8 @@ def write(parts: Iterator[Samples], result: _Counted) -> None:
         count += len(part)
         if count > MAX_SECONDS * SAMPLE_RATE:
             raise TooLong
-        result.write((part.clip(-1, 1) * 32767).astype("<i2").tobytes())
+        # Sound of this form comes out as it was: an import decodes what an export has.
+        result.write((part * 32768).round().clip(-32768, 32767).astype("<i2").tobytes())
 
 
 def _decode_by_program(program: str, data: bytes, result: _Counted) -> None:

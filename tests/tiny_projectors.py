@@ -159,6 +159,21 @@ def qwen2a(
     return values, tensors
 
 
+def ultravox(
+    weights: Weights, width: int, size: EncoderSize = TINY
+) -> tuple[Values, dict[str, Floats | Stored]]:
+    """Encoder of sound that joins eight frames, of which 1,500 are no multiple: llama.cpp ends its
+    process at that."""
+    values, tensors = qwen2a(weights, width, size)
+    values |= {"clip.projector_type": "ultravox", "clip.audio.projector.stack_factor": 8}
+    tensors = {name: one for name, one in tensors.items() if not name.startswith("mm.")}
+    tensors["mm.a.mlp.1.weight"] = weights.matrix(64, 8 * size.width)
+    tensors["mm.a.mlp.2.weight"] = weights.matrix(width, 32)
+    tensors["mm.a.norm_pre.weight"] = weights.ones(8 * size.width)
+    tensors["mm.a.norm_mid.weight"] = weights.ones(32)
+    return values, tensors
+
+
 PROJECTORS: Final[dict[str, Callable[[Weights, int, EncoderSize], tuple[Values, Tensors]]]] = {
     "idefics3": idefics3,
     "gemma3": gemma3_projector,

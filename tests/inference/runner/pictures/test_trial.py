@@ -12,10 +12,17 @@ from app.inference.runner.pictures import trial
 from app.models.model import Turn
 from app.models.store import ModelStore
 from tests.inference.runner.test_setup_pictures import runner, shown
-from tests.inference.seeing import picture, seeing_model
+from tests.inference.seeing import picture, seeing_model, sound
 from tests.tiny_architectures import WIDTH, Weights
 from tests.tiny_gguf import encode
-from tests.tiny_projectors import KINDS, PROJECTORS, TINY, write_seeing_model
+from tests.tiny_projectors import (
+    HEARING,
+    KINDS,
+    PROJECTORS,
+    TINY,
+    ultravox,
+    write_seeing_model,
+)
 
 
 def write_hostile(path: Path, **values: object) -> Path:
@@ -35,6 +42,20 @@ def test_a_projector_that_kills_is_said_and_texts_are_answered(tmp_path: Path) -
         made.ask(2, shown(picture(0)))
         failed = made.heard.failed(2)
         assert (failed.status, "projector cannot be used" in failed.message) == (400, True)
+    assert not (model.folder / trial.NOTE).exists()
+
+
+def test_a_projector_of_sound_that_kills_is_said_and_texts_are_answered(tmp_path: Path) -> None:
+    weights = write_seeing_model(tmp_path / "model.gguf", HEARING)
+    hostile = tmp_path / "mmproj.gguf"
+    hostile.write_bytes(encode(*ultravox(Weights(1), WIDTH)))
+    model = ModelStore(tmp_path / "store").install(weights, "m", projector=hostile)
+    assert model.hears
+    with runner(model, tmp_path) as made:
+        made.ask(1, shown(sound(0)))
+        failed = made.heard.failed(1)
+        assert (failed.status, "projector cannot be used" in failed.message) == (400, True)
+        assert made.answer(2, Turn("user", "Hello.")).completion_tokens
     assert not (model.folder / trial.NOTE).exists()
 
 

@@ -17,9 +17,8 @@ HELLO = [{"role": "user", "content": "Hello there"}]
 
 @pytest.fixture
 async def client(server: Server) -> AsyncIterator[AsyncClient]:
-    made = AsyncClient(server.origin)
-    yield made
-    await made._client.aclose()
+    async with AsyncClient(server.origin) as made:
+        yield made
 
 
 async def test_models(client: AsyncClient) -> None:

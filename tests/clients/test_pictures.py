@@ -57,7 +57,6 @@ async def ask_as_openai(server: Server) -> None:
 
 
 async def ask_as_ollama(server: Server) -> None:
-    client = AsyncClient(server.origin)
     said = {"role": "user", "content": "What is it?", "images": [SENT]}
-    assert (await client.chat("seer", [said])).message.content
-    await client._client.aclose()
+    async with AsyncClient(server.origin) as client:
+        assert (await client.chat("seer", [said])).message.content

@@ -75,7 +75,6 @@ def add(a: int, b: int) -> int:
 
 
 async def test_ollamas_client_offers_functions_and_sends_their_results(smollm2: Server) -> None:
-    client = ollama.AsyncClient(smollm2.origin)
     options = {"num_predict": 4, "seed": 1}
     call = {"function": {"name": "add", "arguments": {"a": 1, "b": 2}}}
     turns = [
@@ -83,8 +82,9 @@ async def test_ollamas_client_offers_functions_and_sends_their_results(smollm2: 
         {"role": "assistant", "content": "", "tool_calls": [call]},
         {"role": "tool", "tool_name": "add", "content": "3"},
     ]
-    first = await client.chat(NAME, ASKED, tools=[add], options=options)
-    made = await client.chat(NAME, turns, tools=[add], options=options)
+    async with ollama.AsyncClient(smollm2.origin) as client:
+        first = await client.chat(NAME, ASKED, tools=[add], options=options)
+        made = await client.chat(NAME, turns, tools=[add], options=options)
     assert first.prompt_eval_count
     assert made.prompt_eval_count
     assert made.prompt_eval_count > first.prompt_eval_count

@@ -39,7 +39,7 @@ async def test_a_temporary_chat_from_its_switch_to_its_end(person: Person, serve
     await page.get_by_role("button", name="More", exact=True).click()
     menu = page.locator("#chat-menu")
     await expect(menu.get_by_role("button")).to_have_text(
-        ["Chat settings", "Talk", "Keep this chat", "Delete now"]
+        ["Chat settings", "Tools", "Talk", "Keep this chat", "Delete now"]
     )
     await menu.get_by_role("button", name="Delete now").click()
     await expect(switch).to_have_attribute("aria-pressed", "false")

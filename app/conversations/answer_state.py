@@ -108,6 +108,8 @@ def status_line(stream: LiveAnswer) -> str:
 def _calling_line(calls: tuple[CallRecord, ...]) -> str:
     """Say what the answer waits for: its user, or its tools."""
     asking = [call.title or call.name for call in calls if call.status == "asking"]
+    if len(asking) > 1:
+        return f"Waiting for you: {len(asking)} tools ask to run"
     if asking:
         return f"Waiting for you: may {asking[0]} run?"
     running = [call.title or call.name for call in calls if call.status == "running"]

@@ -171,8 +171,10 @@ class Answers:
         return self._deltas.get(number, [])
 
 
-def force_calls(engine: str, count: int, folder: Path, in_a_row: int = IN_A_ROW) -> Report:
-    """Force `count` calls out of SmolLM2 on one engine."""
+def force_calls(
+    engine: str, count: int, folder: Path, in_a_row: int = IN_A_ROW, first: int = 0
+) -> Report:
+    """Force `count` calls out of SmolLM2 on one engine. first: the number of the first request."""
     answers, report, started = Answers(), Report(), time.monotonic()
     options = Namespace(
         **{"model": store_with_smollm2() / NAME, "context": 2048, "slots": SLOTS, "threads": 1},
@@ -182,7 +184,7 @@ def force_calls(engine: str, count: int, folder: Path, in_a_row: int = IN_A_ROW)
     )
     runtime = build_runtime(options, answers)
     try:
-        number = 0
+        number = first
         while report.calls.total() + len(report.invalid) < count:
             batch = range(number, number + min(SLOTS * 4, count))
             for one in batch:
@@ -193,7 +195,7 @@ def force_calls(engine: str, count: int, folder: Path, in_a_row: int = IN_A_ROW)
                 check(one, in_a_row, answers, report)
     finally:
         runtime.shutdown(10)
-    report.requests, report.seconds = number, time.monotonic() - started
+    report.requests, report.seconds = number - first, time.monotonic() - started
     return report
 
 
@@ -242,17 +244,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--engine", default="ctransformers", choices=["ctransformers", "llama.cpp"])
+    parser.add_argument("--first", type=int, default=0, help="go on where a run before ended")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        report = force_calls(options.engine, options.count, Path(folder))
+        report = force_calls(options.engine, options.count, Path(folder), first=options.first)
     for name, times in sorted(report.calls.items()):
         print(f"| {name} | {times} |")
     for wrong in report.invalid[:20]:
         print("invalid", wrong[:600])
     print(
         f"{options.engine}: {report.calls.total()} valid calls of {len(report.calls)} tools and"
-        f" {len(report.invalid)} invalid ones in {report.requests} requests,"
-        f" {report.tokens} tokens, {report.seconds:.0f} s"
+        f" {len(report.invalid)} invalid ones in {report.requests} requests"
+        f" from {options.first}, {report.tokens} tokens, {report.seconds:.0f} s"
     )
 
 

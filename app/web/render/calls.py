@@ -13,6 +13,9 @@ from markupsafe import Markup
 from app.conversations.tool_calls import DENIED, CallRecord, parse_arguments, steps_of
 from app.web.render.markdown import render_markdown
 
+GIST_CHARS: Final = 100
+MAX_GIST_CHARS: Final = 1_000
+"""Of arguments that are looked at, with all their space."""
 ABOUT: Final = {
     "asking": "asks to run",
     "running": "is running",
@@ -24,7 +27,7 @@ ABOUT: Final = {
 @dataclass(frozen=True, slots=True)
 class CallView:
     """One call. number: in its answer; about: how it stands, in few words; arguments: by their
-    names, as text."""
+    names, as text; gist: their values in one line."""
 
     number: int
     title: str
@@ -32,6 +35,11 @@ class CallView:
     about: str
     arguments: tuple[tuple[str, str], ...]
     result: str
+
+    @property
+    def gist(self) -> str:
+        text = " ".join(" ".join(value for _, value in self.arguments)[:MAX_GIST_CHARS].split())
+        return f"{text[: GIST_CHARS - 1]}…" if len(text) > GIST_CHARS else text
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,7 @@ async def test_what_a_call_has_is_text_and_stays_out_of_shared_pages(
     html = await page(ada)
     assert "<img src=x" not in html
     assert "<script>1" not in html
-    assert html.count("&lt;img src=x onerror") == 3
+    assert html.count("&lt;img src=x onerror") == 4
     assert "<strong>bold" not in html
     token = await context_of(app).shares.share(1, CHAT)
     shared = await text_of(await BrowserClient(app).ask("GET", f"/shared/{token}"))

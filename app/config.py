@@ -80,6 +80,7 @@ class Settings:
     models_dir: Path = Path()
     backup_dir: Path | None = None
     backups_kept: int = 7
+    upgrade_copies_kept: int = 3
     default_model: str = "smollm2-135m"
     auto_pull: bool = True
     measure_engines: bool = True
@@ -408,6 +409,7 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "models_dir": _path,
     "backup_dir": _path,
     "backups_kept": _number(1, 1000),
+    "upgrade_copies_kept": _number(1, 1000),
     "default_model": _text,
     "auto_pull": _bool,
     "measure_engines": _bool,

@@ -178,7 +178,7 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
 
     @app.while_serving
     async def lifespan() -> AsyncGenerator[None, None]:
-        async with open_database(settings.database) as db:
+        async with open_database(settings.database, settings.upgrade_copies_kept) as db:
             context = app.extensions["wick"] = ServerContext(settings, db, passwords)
             async with context.open():
                 yield

@@ -25,7 +25,8 @@ from msgspec import Meta
 import app
 from app.config import Settings
 from app.datadir import LOCK, OWNER_FILE, lock_data_folder
-from app.db.inspection import copy_database, inspect, newest_version
+from app.db.inspection import copy_database, inspect
+from app.db.migrations import newest_version
 from app.disk_reserve import CACHES
 from app.disk_reserve import FILE as RESERVE
 from app.errors import BackupError

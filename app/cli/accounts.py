@@ -269,7 +269,9 @@ async def open_account_admin(settings: Settings, command: str) -> AsyncIterator[
             yield RemoteAccountAdmin(await stack.enter_async_context(client))
             return
         stack.enter_context(audit.write_audit_file(settings.data_dir))
-        db = await stack.enter_async_context(open_database(settings.database))
+        db = await stack.enter_async_context(
+            open_database(settings.database, settings.upgrade_copies_kept)
+        )
         yield _local_admin(settings, db)
 
 

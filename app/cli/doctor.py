@@ -14,7 +14,7 @@ from rich.text import Text
 from app.config import Settings
 from app.datadir import ServerInfo, lock_data_folder, read_owner
 from app.doctor import machine_checks as machine
-from app.doctor.database_checks import check_database
+from app.doctor.database_checks import check_copies, check_database
 from app.doctor.findings import Finding, Level
 from app.errors import DataFolderInUse, WickError
 
@@ -73,6 +73,7 @@ def examine(settings: Settings, owner: ServerInfo | None) -> Iterator[Finding]:
     yield from machine.check_folder(settings, owner)
     yield from machine.check_disk(settings)
     yield from check_database(settings)
+    yield from check_copies(settings, owner)
     yield from machine.check_snapshots(settings, owner)
     yield from machine.check_models(settings)
     yield from machine.check_engines()

@@ -189,7 +189,9 @@ async def open_mcp_admin(settings: Settings) -> AsyncIterator[AnyMcpAdmin]:
             yield RemoteMcpAdmin(await stack.enter_async_context(client))
             return
         stack.enter_context(audit.write_audit_file(settings.data_dir))
-        db = await stack.enter_async_context(open_database(settings.database))
+        db = await stack.enter_async_context(
+            open_database(settings.database, settings.upgrade_copies_kept)
+        )
         servers = McpServers(settings, db)
         stack.push_async_callback(servers.close)
         yield McpAdmin(servers, db)

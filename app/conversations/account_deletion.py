@@ -14,6 +14,7 @@ from app.conversations.answers import AnswerService
 from app.conversations.hub import Hub
 from app.db import import_holders, users
 from app.db.connection import Database
+from app.db.migrations import list_copies, part_of
 from app.errors import StoreError, WickError
 from app.inference import kv_files
 from app.inference.worker_pool import WorkerPool
@@ -100,7 +101,8 @@ async def erase_user(
         await db.purge_deleted_text()
     except StoreError as error:
         log.warning("Deleted rows could not be overwritten in the database file: %s", error)
-    paths = list(settings.database.parent.glob(f"{settings.database.name}.before-*"))
+    paths = [copy.path for copy in list_copies(settings.database)]
+    paths.append(part_of(settings.database))
     if user_id == users.LOCAL_USER:
         paths.append(settings.terminal_history)
     await asyncio.to_thread(_delete, paths)

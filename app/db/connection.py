@@ -4,8 +4,6 @@ Two connections that write or checkpoint at once can meet a rare fault in SQLite
 3.51.3), and a cancelled `await` does not stop a statement on its way. So every write is a
 function handed to the writer task, which runs it in one transaction to its end, whatever becomes
 of the caller.
-
-Numbered SQL files bring a database up to what the code expects, one transaction each.
 """
 
 from __future__ import annotations
@@ -23,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import aiosqlite
 
-from app.config import asset_dir
+from app.db.migrations import COPIES_KEPT, migrate
 from app.db.search import folded
-from app.errors import DatabaseTooNew, DiskFull, SearchTooLong, StoreError, StoreUnusable
+from app.errors import DiskFull, SearchTooLong, StoreError, StoreUnusable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -199,9 +197,12 @@ def _translate_error(error: Exception) -> Exception:
 
 
 @asynccontextmanager
-async def open_database(path: Path) -> AsyncIterator[Database]:
+async def open_database(path: Path, copies_kept: int = COPIES_KEPT) -> AsyncIterator[Database]:
     """Open the database at `path`, create and migrate it as needed; writes under way end before it
-    closes. Only the owner of its folder may do this."""
+    closes. Only the owner of its folder may do this.
+
+    copies_kept: copies from before upgrades that stay beside it.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.touch(mode=0o600)
@@ -213,7 +214,7 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
         try:
             await _check_origin(writer, path)
             await _configure(writer)
-            await migrate(writer, path)
+            await migrate(writer, path, copies_kept=copies_kept)
         except sqlite3.Error as error:
             raise _unusable(path, error) from error
         async with _run(writer, f"{path.as_uri()}?mode=ro") as database:
@@ -301,32 +302,6 @@ def _unusable(path: Path, error: Exception) -> StoreUnusable:
     return StoreUnusable(sentence.format(path=path, error=why))
 
 
-def numbered(folder: Path) -> dict[int, Path]:
-    """Map numbers to the files `0001_name.sql`, …"""
-    return {int(path.name[:4]): path for path in sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))}
-
-
-async def migrate(connection: aiosqlite.Connection, path: Path, folder: Path | None = None) -> None:
-    """Apply what is missing. A database that holds something is backed up first, beside `path`.
-
-    Raises DatabaseTooNew when a later version of Wick wrote it, StoreError when a step fails
-    (that step is undone whole).
-    """
-    steps = numbered(folder or asset_dir("migrations"))
-    version = await _version(connection)
-    newest = max(steps)
-    if version > newest:
-        raise DatabaseTooNew(
-            f"The database {path} was written by a newer version of Wick "
-            f"(its version is {version}, this Wick knows {newest}). Please update Wick."
-        )
-    if 0 < version < newest:
-        await _back_up(connection, path.with_name(f"{path.name}.before-{newest}"))
-    for number in range(version + 1, newest + 1):
-        log.info("Migrating the database to version %d.", number)
-        await _apply(connection, number, steps[number].read_text("utf-8"))
-
-
 async def _check_origin(connection: aiosqlite.Connection, path: Path) -> None:
     """Raise StoreUnusable for a database that is not Wick's, which is left as it is."""
     sql = "SELECT name FROM sqlite_master WHERE type = 'table'"
@@ -336,26 +311,3 @@ async def _check_origin(connection: aiosqlite.Connection, path: Path) -> None:
             f"The database {path} belongs to another application. Set WICK_DATA_DIR to a folder of "
             "Wick's own."
         )
-
-
-async def _version(connection: aiosqlite.Connection) -> int:
-    async with connection.execute("PRAGMA user_version") as cursor:
-        row = await cursor.fetchone()
-    assert row is not None  # noqa: S101 - this pragma always answers
-    return int(row[0])
-
-
-async def _apply(connection: aiosqlite.Connection, number: int, sql: str) -> None:
-    script = f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;"
-    try:
-        await connection.executescript(script)
-    except sqlite3.Error as error:
-        if connection.in_transaction:
-            await connection.rollback()
-        raise StoreError(f"Step {number} of updating the database failed: {error}.") from error
-
-
-async def _back_up(connection: aiosqlite.Connection, target: Path) -> None:
-    target.touch(mode=0o600)
-    async with aiosqlite.connect(target) as copy:
-        await connection.backup(copy)

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from app.config import asset_dir
-from app.db.connection import INDEXES, numbered
+from app.db.connection import INDEXES
 
 MAX_PROBLEMS = 5
 
@@ -23,7 +22,7 @@ class InspectedDatabase:
     def problems(self) -> list[str]:
         """Return what SQLite finds wrong with its pages; empty for a whole database."""
         rows = self._connection.execute(f"PRAGMA integrity_check({MAX_PROBLEMS})")
-        return [str(row[0]) for row in rows if row[0] != "ok"]
+        return [str(row[0]).splitlines()[-1] for row in rows if row[0] != "ok"]
 
     @property
     def version(self) -> int:
@@ -61,11 +60,6 @@ class InspectedDatabase:
         return {(str(digest), str(media_type)) for digest, media_type in rows}
 
 
-def newest_version() -> int:
-    """Return the version that this Wick brings a database to."""
-    return max(numbered(asset_dir("migrations")))
-
-
 def copy_database(source: Path, target: Path) -> None:
     """Copy a database that others may be writing, as it is in one moment. Raises sqlite3.Error."""
     with (
@@ -90,6 +84,13 @@ def inspect_copy(path: Path) -> Iterator[InspectedDatabase]:
 def inspect(path: Path) -> Iterator[InspectedDatabase]:
     """Look at a database that nobody else has open. Raises sqlite3.Error."""
     with closing(sqlite3.connect(path)) as connection:
+        yield InspectedDatabase(connection)
+
+
+@contextmanager
+def inspect_unchanged(path: Path) -> Iterator[InspectedDatabase]:
+    """Look at a database that nobody writes any more. Raises sqlite3.Error."""
+    with closing(sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)) as connection:
         yield InspectedDatabase(connection)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from app.config import Settings
-from app.db.inspection import InspectedDatabase, inspect_copy, newest_version, rebuild_index
+from app.datadir import ServerInfo
+from app.db.inspection import InspectedDatabase, inspect_copy, inspect_unchanged, rebuild_index
+from app.db.migrations import list_copies, needed_bytes, newest_version, part_of, remove_part
 from app.doctor.findings import Finding, fault, note, ok
 from app.media.picture_files import PictureFolder
 
@@ -44,13 +48,16 @@ def _check_copy(copy: InspectedDatabase, settings: Settings) -> Iterator[Finding
     version, newest = copy.version, newest_version()
     if version > newest:
         yield fault(
-            "Database", f"A later version of Wick wrote it ({version}; this one knows {newest})."
+            "Database",
+            f"A later version of Wick wrote it (schema {version}; this one knows {newest}). Update"
+            f" Wick{_way_back(settings, newest)}.",
         )
         return
     size = settings.database.stat().st_size / 1e6
     yield ok("Database", f"It is whole: {copy.count_chats():,} chats, {size:.1f} MB.")
     if version < newest:
-        yield note("Database", f"The next start brings it from version {version} to {newest}.")
+        yield note("Database", f"The next start brings it from schema {version} to {newest}.")
+        yield from _check_room(settings)
         return
     if orphans := copy.orphans():
         tables = ", ".join(sorted(set(orphans)))
@@ -58,6 +65,55 @@ def _check_copy(copy: InspectedDatabase, settings: Settings) -> Iterator[Finding
     yield _check_search(copy, settings)
     yield _check_clock(copy)
     yield from _check_pictures(copy, settings)
+
+
+def _way_back(settings: Settings, newest: int) -> str:
+    usable = [copy for copy in list_copies(settings.database) if copy.schema <= newest]
+    return f", or put {usable[0].path} in its place (docs/operations.md)" if usable else ""
+
+
+def _check_room(settings: Settings) -> Iterator[Finding]:
+    needed = needed_bytes(settings.database)
+    free = shutil.disk_usage(settings.data_dir).free
+    if free < needed:
+        yield fault(
+            "Disk",
+            f"The upgrade takes {needed / 1e6:,.0f} MB for a copy of the database, and"
+            f" {free / 1e6:,.0f} MB are free. Make room first.",
+        )
+
+
+def check_copies(settings: Settings, owner: ServerInfo | None) -> Iterator[Finding]:
+    """Check the copies from before upgrades: each can be read by the version it is of."""
+    database = settings.database
+    copies = list_copies(database)
+    part = part_of(database)
+    if part.exists() and owner is None:
+        yield note("Upgrades", "A copy was never finished.", lambda: _remove_part(part))
+    damaged = [copy.path.name for copy in copies if not _is_whole(copy.path)]
+    if damaged:
+        yield fault("Upgrades", f"Damaged copies from before an upgrade: {', '.join(damaged)}.")
+    elif copies:
+        size = sum(copy.path.stat().st_size for copy in copies) / 1e6
+        schemas = ", ".join(str(copy.schema) for copy in copies)
+        yield ok(
+            "Upgrades",
+            f"Copies of the database from before: schema {schemas}, {size:.1f} MB. At most"
+            f" {settings.upgrade_copies_kept} are kept.",
+        )
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        with inspect_unchanged(path) as copy:
+            return not copy.problems()
+    except sqlite3.Error:
+        return False
+
+
+def _remove_part(part: Path) -> str:
+    remove_part(part)
+    return "The unfinished copy was deleted."
 
 
 def _check_search(copy: InspectedDatabase, settings: Settings) -> Finding:

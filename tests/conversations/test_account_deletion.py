@@ -94,7 +94,8 @@ async def leaving_user(services: ScriptedServices, tmp_path: Path) -> int:
     await services.db.write(lambda c: chats.put_share(c, user.id, OTHER, b"hash", 1.0))
     await services.db.write(lambda c: users.add_usage(c, user.id, "2026-11-25", 7))
     await services.answers.submit(services.prompt("hello", "client77", BYSTANDER))
-    (tmp_path / "wick.db.before-6").write_bytes(WORDS[1].encode())
+    for ending in ("before-6", "schema-26.2026-11-20-101500", "copy.part"):
+        (tmp_path / f"wick.db.{ending}").write_bytes(WORDS[1].encode())
     return user.id
 
 
@@ -128,7 +129,7 @@ async def test_nothing_is_left_of_a_deleted_user(
     assert forgotten >= {CHAT, OTHER}
     assert DeleteCache(owner=str(leaving_user)) in services.runner.commands
     assert BYSTANDER not in forgotten
-    assert not list(tmp_path.glob("*.before-*"))
+    assert not list(tmp_path.glob("wick.db.*"))
     assert await services.chats.get(1, BYSTANDER)
     with closing(sqlite3.connect(tmp_path / "wick.db")) as db:
         for index in ("titles_index", "messages_index"):

@@ -10,9 +10,9 @@ import pytest
 
 from app.db import chats, import_holders, messages, unfinished
 from app.db import connection as db_module
-from app.db.connection import Database, migrate, numbered, open_database
+from app.db.connection import Database, open_database
 from app.db.unfinished import INTERRUPTED_REASON
-from app.errors import DatabaseTooNew, DiskFull, SearchTooLong, StoreError
+from app.errors import DiskFull, SearchTooLong, StoreError
 
 CHAT = "0123456789abcdef"
 
@@ -166,46 +166,12 @@ async def test_emptying_the_trash_removes_chats_with_their_messages(db: Database
         assert await db.fetch_all(f"SELECT * FROM {table}") == []  # noqa: S608
 
 
-async def test_database_of_a_later_version_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "wick.db"
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 999")
-    connection.close()
-    with pytest.raises(DatabaseTooNew, match="newer version"):
-        async with open_database(path):
-            pass
-
-
 async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "wick.db"
     path.write_bytes(b"not a database at all, " * 200)
     with pytest.raises(StoreError, match="is no database"):
         async with open_database(path):
             pass
-
-
-async def test_a_failing_migration_is_undone_and_a_backup_kept(tmp_path: Path) -> None:
-    folder, path = tmp_path / "steps", tmp_path / "some.db"
-    folder.mkdir()
-    (folder / "0001_one.sql").write_text("CREATE TABLE one (x INTEGER);")
-    async with aiosqlite.connect(path, isolation_level=None) as connection:
-        await migrate(connection, path, folder)
-        await connection.execute("INSERT INTO one VALUES (7)")
-        (folder / "0002_two.sql").write_text("CREATE TABLE two (x INTEGER); CREATE BROKEN;")
-        with pytest.raises(StoreError, match="Step 2"):
-            await migrate(connection, path, folder)
-        rows = await connection.execute_fetchall("SELECT name FROM sqlite_master")
-        assert [row[0] for row in rows] == ["one"]
-    async with aiosqlite.connect(tmp_path / "some.db.before-2") as copy:
-        rows = await copy.execute_fetchall("SELECT x FROM one")
-        assert [row[0] for row in rows] == [7]
-
-
-def test_migrations_are_numbered_without_gaps() -> None:
-    folder = Path(__file__).parents[2] / "migrations"
-    steps = numbered(folder)
-    assert len(steps) == len(list(folder.iterdir()))  # no two have one number
-    assert list(steps) == list(range(1, len(steps) + 1))
 
 
 async def test_database_file_is_private(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sqlite3
 import tarfile
 import time
@@ -13,8 +14,11 @@ from pathlib import Path
 import pytest
 
 from app.config import Settings
+from app.datadir import ServerInfo
+from app.db import migrations
 from app.db.connection import open_database
-from app.doctor.database_checks import check_database
+from app.db.migrations import list_copies
+from app.doctor.database_checks import check_copies, check_database
 from app.doctor.findings import Finding
 from tests.recorded.record import HERE
 
@@ -26,7 +30,10 @@ async def settings(tmp_path: Path) -> Settings:
         archive.extractall(tmp_path, filter="data")
     settings = Settings(data_dir=tmp_path, models_dir=tmp_path / "models")
     async with open_database(settings.database):
-        return settings
+        pass
+    for copy in list_copies(settings.database):
+        copy.path.unlink()
+    return settings
 
 
 def wrong(settings: Settings) -> list[Finding]:
@@ -104,3 +111,44 @@ def test_pictures_without_files_are_told(settings: Settings) -> None:
 def test_no_database_is_no_fault(tmp_path: Path) -> None:
     (found,) = check_database(Settings(data_dir=tmp_path))
     assert found.level == "note"
+
+
+def test_copies_from_before_upgrades_are_looked_at(settings: Settings) -> None:
+    assert list(check_copies(settings, None)) == []
+    copy = settings.data_dir / "wick.db.schema-20.2026-11-20-120000"
+    shutil.copy(settings.database, copy)
+    (found,) = check_copies(settings, None)
+    assert (found.level, found.topic) == ("ok", "Upgrades")
+    part = settings.data_dir / "wick.db.copy.part"
+    part.touch()
+    server = ServerInfo(1, "wick serve", "http://127.0.0.1:1")
+    assert [found.level for found in check_copies(settings, server)] == ["ok"]
+    found, _ = check_copies(settings, None)
+    assert found.fix is not None
+    found.fix()
+    assert not part.exists()
+    data = bytearray(copy.read_bytes())
+    data[8192:-4096] = os.urandom(len(data) - 8192 - 4096)
+    copy.write_bytes(data)
+    (found,) = check_copies(settings, None)
+    assert found.level == "fault"
+    assert copy.name in found.sentence
+
+
+def test_a_database_of_a_later_version_is_told_with_the_way_back(settings: Settings) -> None:
+    copy = settings.data_dir / "wick.db.schema-20.2026-11-20-120000"
+    shutil.copy(settings.database, copy)
+    execute(settings, "PRAGMA user_version = 1000")
+    (found,) = wrong(settings)
+    assert str(copy) in found.sentence
+
+
+def test_too_little_room_for_an_upgrade_is_told(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute(settings, "PRAGMA user_version = 1")
+    monkeypatch.setattr(migrations, "SPARE_BYTES", shutil.disk_usage(settings.data_dir).free)
+    assert [(finding.topic, finding.level) for finding in wrong(settings)] == [
+        ("Database", "note"),
+        ("Disk", "fault"),
+    ]

@@ -38,7 +38,9 @@ async def prove(plan: Plan, schemas: int = len(MANIFESTS)) -> Report:
             killed += 1
             before = version_of(folder)
             await _start_and_kill(folder, plan.chance.uniform(0, STARTING_SECONDS))
-            cut += version_of(folder) != newest()
+            cut += (reached := version_of(folder)) != newest()
+            if reached not in {before, newest()}:
+                report.lose(f"schema {before} was left at {reached}")
             try:
                 await assert_opens(json.loads(path.read_text()), folder)
             except (AssertionError, httpx.HTTPError) as error:
@@ -73,11 +75,12 @@ async def _start_and_kill(folder: Path, seconds: float) -> None:
 
 def _copies(folder: Path, before: int) -> list[str]:
     """Check the copy that was made before the upgrade: it is whole."""
-    copy = folder / f"wick.db.before-{newest()}"
     if before == newest():
         return []
-    if not copy.exists():
-        return [f"schema {before} has no copy of before the upgrade"]
-    with closing(sqlite3.connect(copy)) as database:
+    copies = list(folder.glob(f"wick.db.schema-{before:02}.*"))
+    if len(copies) != 1 or list(folder.glob("wick.db.*")) != copies:
+        return [f"schema {before} has {len(copies)} copies of before the upgrade"]
+    with closing(sqlite3.connect(copies[0])) as database:
         found = database.execute("PRAGMA integrity_check").fetchone()[0]
-    return [] if found == "ok" else [f"the copy of schema {before}: {found}"]
+        schema = database.execute("PRAGMA user_version").fetchone()[0]
+    return [] if found == "ok" and schema == before else [f"the copy of schema {before}: {found}"]

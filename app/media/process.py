@@ -146,6 +146,11 @@ class MediaProcess:
         if self._process.stdin is not None and not self._process.stdin.is_closing():
             self._process.stdin.write(to_line(CancelWork(command.id)))
 
+    def end(self) -> None:
+        """End the process at once; a command that it works on fails."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
     async def _send(self, data: bytes) -> None:
         assert self._process.stdin is not None  # noqa: S101 - asked for a pipe
         with contextlib.suppress(ConnectionError):  # it is dead, which its events tell

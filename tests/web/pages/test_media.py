@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 from app.web.bodies import max_body_bytes
 from tests.application import PAGE, context_of, run_app, text_of
+from tests.media.samples import tone
 from tests.patience import until
 from tests.tiny_whisper import write_tiny_whisper
 
@@ -36,6 +39,36 @@ async def test_a_voice_model_is_chosen_used_and_deleted(tmp_path: Path) -> None:
         assert (await browser.delete("/media/two", headers=PAGE)).status_code == 204
         assert (await browser.post("/media/nothing/choose", headers=PAGE)).status_code == 404
         assert (await browser.post("/media/nothing/setup", headers=PAGE)).status_code == 404
+
+
+async def test_who_goes_away_is_not_heard_to_the_end(tmp_path: Path) -> None:
+    write_tiny_whisper(tmp_path / "models/.voice/one")
+    form = {"Content-Type": "multipart/form-data; boundary=b"}
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+    asked = [
+        ("/dictation", {}, tone(2)[44:]),
+        ("/dictation/file?name=a.wav", {}, tone(2)),
+        ("/v1/audio/transcriptions", form, head + tone(2) + b"\r\n--b--\r\n"),
+    ]
+    async with run_app(tmp_path) as app:
+        browser, voice = app.test_client(), context_of(app).media.voice
+        await browser.post("/dictation", data=b"", headers=PAGE)
+        await until(lambda: "one" in context_of(app).media.voice_models.speeds())
+        await until(lambda: not voice.is_busy)
+        for path, headers, body in asked:
+            assert voice.pid is not None
+            os.kill(voice.pid, signal.SIGSTOP)
+            request = browser.request(path, method="POST", headers=PAGE | headers)
+            async with request as connection:
+                await connection.send(body)
+                await connection.send_complete()
+                await until(lambda: voice.is_busy)
+                job = voice._current
+                await connection.disconnect()
+            assert job is not None
+            await until(job.result.cancelled)
+            os.kill(voice.pid, signal.SIGCONT)
+            await until(lambda: not voice.is_busy)
 
 
 async def test_recordings_have_the_size_that_is_set(tmp_path: Path) -> None:

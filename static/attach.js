@@ -74,9 +74,13 @@ chips.addEventListener("changed", changed);
 const model = () => byId("model")?.value ?? "";
 const about = () => new URLSearchParams({ model: model(), chat: form.dataset.address.split("/").pop() });
 function weigh() {
-  const total = ready().reduce((sum, { dataset }) => sum + Number(dataset.tokens), 0);
-  const over = ready().find(({ dataset }) => total > dataset.limit);
-  const share = Math.round((100 * total) / ready()[0]?.dataset.limit);
+  const sum = (files) => files.reduce((total, { dataset }) => total + Number(dataset.tokens), 0);
+  const all = ready();
+  const media = all.filter(({ dataset }) => ["image", "audio"].includes(dataset.kind));
+  const [limit, total] = [Number(all[0]?.dataset.limit), sum(all)];
+  // Documents that are too long are searched; a picture or a recording must fit.
+  const over = sum(media) > limit ? media[0] : total > limit && all.find((one) => !media.includes(one));
+  const share = Math.round((100 * total) / limit);
   const cost = share > 4 ? `These files fill ${share} % of what the model reads at once.` : "";
   const text = over ? over.dataset.warning : cost;
   warning.toggleAttribute("data-fits", !over);

@@ -260,13 +260,18 @@ class PromptLimit:
         tokens = size - answer_reserve(made_with.max_tokens, size)
         return cls(model.name, model.title, tokens)
 
-    def warning(self, *, is_estimate: bool) -> str:
-        """Say that files do not fit, and what happens to them."""
-        begin = "Probably too long" if is_estimate else "Too long"
-        return (
-            f"{begin} for {self.title}, which reads up to {self.tokens:,} tokens at once. It gets"
-            " the passages that fit each question."
-        )
+    def warning(self, file: Attachment) -> str:
+        """Say that files such as this one do not fit, and what happens to them or helps."""
+        begin = "Too large" if file.is_picture else "Too long"
+        if not file.counted_by:
+            begin = f"Probably {begin.lower()}"
+        if file.is_picture:
+            end = "Remove a picture, or choose another model."
+        elif file.is_sound:
+            end = "Turn a recording into text, or choose another model."
+        else:
+            end = "It gets the passages that fit each question."
+        return f"{begin} for {self.title}, which reads up to {self.tokens:,} tokens at once. {end}"
 
 
 async def check_unsent(db: Database, user_id: int, ids: Sequence[int]) -> None:

@@ -12,6 +12,7 @@ from app.conversations.answer_state import MessageRef
 from app.conversations.attachments import (
     MAX_CHARS,
     MAX_FILE_BYTES,
+    PromptLimit,
     as_block,
     imported_text,
     read_file,
@@ -24,7 +25,7 @@ from app.conversations.imports import formats
 from app.conversations.imports.imports import Imports
 from app.conversations.search import ChatSearch
 from app.db import attachments as db_attachments
-from app.db.attachments import MAX_UNSENT
+from app.db.attachments import MAX_UNSENT, Attachment
 from app.db.connection import Database
 from app.db.search import SearchQuery, words_of
 from app.errors import AttachmentNotFound, AttachmentRefused, InvalidMessage
@@ -33,6 +34,23 @@ from app.models.text.token_count import estimate_tokens
 from tests.conversations.services import CHAT, ScriptedServices, finished
 from tests.documents.test_reader import FILES
 from tests.patience import until
+
+
+@pytest.mark.parametrize(
+    ("kind", "begin", "end"),
+    [
+        ("text", "Too long", "It gets the passages that fit each question."),
+        ("document", "Too long", "It gets the passages that fit each question."),
+        ("image", "Too large", "Remove a picture, or choose another model."),
+        ("audio", "Too long", "Turn a recording into text, or choose another model."),
+    ],
+)
+def test_what_does_not_fit_says_what_happens_to_it(kind: str, begin: str, end: str) -> None:
+    file = Attachment(1, "a", kind, "a/b", 9, 9000, counted_by="small")
+    limit = PromptLimit("small", "Small", 3072)
+    says = f"for Small, which reads up to 3,072 tokens at once. {end}"
+    assert limit.warning(file) == f"{begin} {says}"
+    assert limit.warning(replace(file, counted_by="")) == f"Probably {begin.lower()} {says}"
 
 
 def test_text_in_any_usual_encoding_is_read() -> None:

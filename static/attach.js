@@ -20,6 +20,7 @@ async function attach(file) {
   const remove = chip.querySelector("button");
   remove.ariaLabel += file.name;
   chips.append(chip);
+  chip.scrollIntoView({ block: "nearest" });
   const isSound = /^(audio|video)\//.test(file.type);
   const removed = new AbortController();
   remove.addEventListener("click", () => removed.abort()); // the server need not go on
@@ -37,6 +38,7 @@ async function attach(file) {
     announcer.textContent = made;
     const why = made.startsWith(file.name) ? made.slice(file.name.length) : made;
     chip.querySelector(".about").textContent = why;
+    chip.scrollIntoView({ block: "nearest" });
     changed();
   }
 }

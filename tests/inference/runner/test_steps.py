@@ -114,6 +114,21 @@ def test_prompts_take_turns_in_steps() -> None:
     assert seen[2][1] == seen[1][1]
 
 
+def test_rows_of_a_picture_take_less_of_the_time_of_answers_that_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(batched())
+    monkeypatch.setattr(SlicePacer, "slice_size", lambda *_, is_contended: 2 * TILE)
+    reader = bench.add(1, "p" * 300)
+    monkeypatch.setattr(RunningSequence, "reads_picture", property(lambda one: one is reader))
+    assert bench.step() == [2 * TILE]  # nobody waits
+    bench.sequences.insert(0, bench.add(2, "q", tokens=90))
+    bench.sequences.pop()
+    bench.step()
+    assert [one is reader for one in bench.sequences] == [True, False]
+    assert bench.step() == [TILE]
+
+
 def test_answers_do_not_depend_on_those_beside_them() -> None:
     alone = {}
     for number, prompt in enumerate(("a", "bc" * 40, "def" * 20)):

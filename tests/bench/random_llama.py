@@ -1,7 +1,7 @@
 """A llama of 1.2 billion random weights, to measure the speed of a model of that size.
 
 `python -m tests.bench.random_llama FILE.gguf` writes 0.7 GB in Q4_0, with the vocabulary and the
-template of SmolLM2. Its text is nonsense and seldom ends by itself.
+template of SmolLM2. Its text is nonsense of whole characters and seldom ends by itself.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ WIDTH, INNER, BLOCKS, HEADS, KV_HEADS = 2048, 8192, 18, 32, 8
 Q4_0: Final = 2
 CONTROL_TOKENS: Final = 17
 """The first of SmolLM2's vocabulary: they end an answer, or are not for text."""
+SPACE, NEWLINE = "\u0120", "\u010a"
+"""How a byte-level vocabulary writes them. Its other letters beyond ASCII may be parts of a
+character, which a reader sees only with the tokens after it: the text pauses, not the model."""
+_PLAIN: Final = str.maketrans({SPACE: " ", NEWLINE: "\n"})
 
 
 def write_random_llama(path: Path) -> None:
@@ -30,12 +34,15 @@ def write_random_llama(path: Path) -> None:
     shapes |= {"attn_output": (WIDTH, WIDTH), "ffn_gate": (INNER, WIDTH)}
     shapes |= {"ffn_up": (INNER, WIDTH), "ffn_down": (WIDTH, INNER)}
     header = read_header(original_of_smollm2())
-    tokens = header.count("tokenizer.ggml.tokens")
+    texts = _plain(header.metadata["tokenizer.ggml.tokens"])
+    assert isinstance(texts, list)
     tensors: dict[str, Floats | Stored] = {"output_norm.weight": np.ones(WIDTH, np.float32)}
-    embedding = _matrix(random, tokens, WIDTH)
-    quiet = CONTROL_TOKENS * (len(embedding.data) // tokens)
-    data = bytes(quiet) + embedding.data[quiet:]
-    tensors["token_embd.weight"] = Stored(embedding.shape, Q4_0, data)
+    embedding = _matrix(random, len(texts), WIDTH)
+    rows = np.frombuffer(bytearray(embedding.data), np.uint8).reshape(len(texts), -1)
+    for token, text in enumerate(texts):
+        if token < CONTROL_TOKENS or not text.translate(_PLAIN).isascii():
+            rows[token] = 0  # never the likeliest
+    tensors["token_embd.weight"] = Stored(embedding.shape, Q4_0, rows.tobytes())
     for block in range(BLOCKS):
         for name, shape in shapes.items():
             tensors[f"blk.{block}.{name}.weight"] = _matrix(random, *shape)

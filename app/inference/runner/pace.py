@@ -10,7 +10,7 @@ from typing import Final
 
 RECENT: Final = 9
 """Steps whose median is the gap between two tokens of an answer."""
-PAUSE_GAPS: Final = 5
+PAUSE_GAPS: Final = 4
 """Gaps that a step with a slice may take: a pause that is hardly seen in running text."""
 PAUSE_SECONDS: Final = 0.2
 """Seconds that it may take at most, where a gap is not half as long already."""

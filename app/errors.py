@@ -49,6 +49,8 @@ WickError
 │   ├── NotLoggedIn        the user must log in first
 │   ├── NotAllowed         only an owner may do this
 │   ├── WrongPassword      wrong name or password
+│   ├── WrongCode          wrong or used one-time code
+│   ├── LoginExpired       a login whose second step came too late
 │   ├── TooManyAttempts    the user must wait before the next attempt
 │   ├── InvalidAccount     an invalid name or password
 │   ├── IdentityRefused    what a proxy or a provider says of a user opens no account
@@ -325,8 +327,16 @@ class WrongPassword(AccountError):
     status = 403
 
 
+class WrongCode(AccountError):
+    status = 403
+
+
+class LoginExpired(AccountError):
+    status = 403
+
+
 class TooManyAttempts(AccountError):
-    """Error after too many wrong passwords. `seconds`: how long to wait."""
+    """Error after too many wrong passwords or codes. `seconds`: how long to wait."""
 
     status = 429
 

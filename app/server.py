@@ -47,6 +47,7 @@ from app.web.pages import (
     media,
     metrics,
     models,
+    one_time_codes,
     palette,
     personas,
     prompts,
@@ -154,6 +155,8 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
         *(
             login.blueprint,
             account.blueprint,
+            one_time_codes.login_blueprint,
+            one_time_codes.blueprint,
             users.blueprint,
             tool_servers.blueprint,
             tool_library.blueprint,

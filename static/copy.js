@@ -17,7 +17,10 @@ document.addEventListener("click", async ({ target, altKey }) => {
   }, 2000);
 });
 async function textFor(button, isPlain) {
-  if (button.dataset.of) return document.getElementById(button.dataset.of).value;
+  if (button.dataset.of) {
+    const shown = document.getElementById(button.dataset.of);
+    return shown.value ?? shown.innerText;
+  }
   if (!button.dataset.source) return button.closest(".code").querySelector("code").textContent;
   if (isPlain) return readable(button.closest(".message"));
   const reply = await fetch(button.dataset.source);

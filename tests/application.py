@@ -76,7 +76,7 @@ class BrowserClient:
         answer = await self.ask(
             "POST", "/login", form={"csrf": form, "name": name, "password": password}
         )
-        if answer.status_code == 303:
+        if answer.status_code == 303 and "/login/code" not in answer.headers["Location"]:
             self.headers["X-CSRF-Token"] = csrf_in(await text_of(await self.ask("GET", "/archive")))
         return answer
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from app.accounts.api_keys import ApiKeys
+from app.accounts.one_time_codes import OneTimeCodes
 from app.accounts.users import Users
 from app.db.api_keys import ApiKey
 from app.db.users import LOCAL_USER, Role, User
@@ -23,7 +24,7 @@ OPERATIONS: Final = {
         name: name
         for name in (
             *("add", "invite", "password_link", "set_password"),
-            *("disable", "enable", "remove", "revoke_key"),
+            *("disable", "enable", "remove", "turn_off_codes", "revoke_key"),
         )
     },
 }
@@ -40,11 +41,13 @@ class AccountAdmin:
         self,
         users: Users,
         keys: ApiKeys,
+        codes: OneTimeCodes,
         stop: Callable[[int], Awaitable[None]],
         erase: Callable[[int], Awaitable[None]],
     ) -> None:
         self._users = users
         self._api_keys = keys
+        self._codes = codes
         self._stop = stop
         self._erase = erase
 
@@ -85,6 +88,10 @@ class AccountAdmin:
         user = await self.get_by_name(name)
         await self._users.enable(user.id)
         return user
+
+    async def turn_off_codes(self, name: str) -> bool:
+        """Let a user log in by their password alone; return whether codes were on."""
+        return await self._codes.turn_off((await self.get_by_name(name)).id)
 
     async def remove(self, name: str) -> User:
         """Returns when nothing of theirs is left. Raises LastOwner."""

@@ -60,6 +60,8 @@ def _signature(nonce: str, user_id: int, kept: str) -> str:
 SESSION_COOKIE: Final = "login"
 CSRF_COOKIE: Final = "form"
 DEVICE_COOKIE: Final = "device"
+STEP_COOKIE: Final = "step"
+"""Of a login that waits for its second step."""
 CSRF_HEADER: Final = "X-CSRF-Token"
 
 

@@ -38,7 +38,8 @@ class _FailureCount:
 class LoginThrottle:
     """Counts every attempt as failed when it begins, so that many at once are no way around it.
 
-    device: of a browser that is known to be the user's; empty for a stranger's.
+    device: of a browser that is known to be the user's; empty for a stranger's. reset_after:
+    seconds without an attempt after which failures are forgotten.
     """
 
     def __init__(
@@ -46,7 +47,9 @@ class LoginThrottle:
         for_a_name: int = MAX_FAILURES_PER_NAME,
         from_an_address: int = MAX_FAILURES_PER_ADDRESS,
         clock: Callable[[], float] = time.monotonic,
+        reset_after: float = RESET_AFTER_SECONDS,
     ) -> None:
+        self._reset_after = reset_after
         self._most = {
             "device": for_a_name,
             "name from there": for_a_name,
@@ -82,7 +85,7 @@ class LoginThrottle:
 
     def _tally(self, key: tuple[str, str], now: float) -> _FailureCount:
         tally = self._tallies.get(key)
-        if tally is None or now - tally.last > RESET_AFTER_SECONDS:
+        if tally is None or now - tally.last > self._reset_after:
             tally = self._tallies[key] = _FailureCount(last=now)
         self._tallies.move_to_end(key)
         while len(self._tallies) > MAX_TALLIES:

@@ -89,6 +89,12 @@ class Users:
         found = await users.credentials(self._db, key)
         return issue_device_token(user_id, found[1]) if found is not None else ""
 
+    async def known_device(self, user_id: int, token: str) -> str:
+        """Return what to count a browser by; empty for one that shows no token of this user's
+        present password. Raises UserNotFound."""
+        key = username_key((await self.get(user_id)).name)
+        return _device(token, await users.credentials(self._db, key))
+
     async def get(self, user_id: int) -> User:
         """Raises UserNotFound."""
         user = await users.get(self._db, user_id)

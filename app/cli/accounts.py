@@ -19,6 +19,7 @@ from rich.table import Table
 from app import audit
 from app.accounts.admin import AccountAdmin
 from app.accounts.api_keys import SCOPES, ApiKeys
+from app.accounts.one_time_codes import OneTimeCodes
 from app.accounts.sessions import Sessions
 from app.accounts.users import Users
 from app.cli.serve import join_url
@@ -50,6 +51,9 @@ def add_user_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser
     action.add_argument("--link", action="store_true", help="print a password reset link instead")
     _add_user_action(actions, "disable", "block a user; keep their chats", disable)
     _add_user_action(actions, "enable", "unblock a user", enable)
+    _add_user_action(
+        actions, "reset-codes", "turn off one-time codes of a user who lost them", reset_codes
+    )
     action = _add_user_action(
         actions, "remove", "delete a user and all of their chats permanently", remove
     )
@@ -80,11 +84,11 @@ async def list_users(
 ) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("NAME", overflow="fold")
-    for heading in ("ROLE", "STATE", "LAST SEEN"):
+    for heading in ("ROLE", "STATE", "CODES", "LAST SEEN"):
         table.add_column(heading, no_wrap=True)
     users = await admin.list_users()
     for user in users:
-        table.add_row(user.name, user.role, _state(user), _minute(user.seen_at))
+        table.add_row(user.name, user.role, _state(user), _codes(user), _minute(user.seen_at))
     if users:
         Console().print(table)
     else:
@@ -95,6 +99,10 @@ def _state(user: User) -> str:
     if user.disabled_at is not None:
         return "disabled"
     return "active" if user.has_password or user.seen_at else "no password yet"
+
+
+def _codes(user: User) -> str:
+    return "on" if user.has_codes else "off"
 
 
 def _minute(at: float | None) -> str:
@@ -133,6 +141,16 @@ async def disable(
 async def enable(admin: AnyAccountAdmin, arguments: argparse.Namespace, settings: Settings) -> None:
     user = await admin.enable(arguments.name)
     print(f"{user.name} can log in again.")
+
+
+async def reset_codes(
+    admin: AnyAccountAdmin, arguments: argparse.Namespace, settings: Settings
+) -> None:
+    user = await admin.get_by_name(arguments.name)
+    if await admin.turn_off_codes(arguments.name):
+        print(f"Turned off one-time codes: {user.name} logs in by password alone.")
+    else:
+        print(f"{user.name} has not turned on one-time codes.")
 
 
 async def remove(admin: AnyAccountAdmin, arguments: argparse.Namespace, settings: Settings) -> None:
@@ -282,8 +300,9 @@ def _local_admin(settings: Settings, db: Database) -> AccountAdmin:
     async def stop(user_id: int) -> None:
         """Stop nothing: no server runs."""
 
+    users = Users(db, Sessions(db))
     return AccountAdmin(
-        Users(db, Sessions(db)), ApiKeys(db), stop, partial(erase_user, db, settings)
+        *(users, ApiKeys(db), OneTimeCodes(db, users), stop, partial(erase_user, db, settings))
     )
 
 
@@ -316,6 +335,9 @@ class RemoteAccountAdmin:
 
     async def enable(self, name: str) -> User:
         return await self._request(User, "enable", name=name)
+
+    async def turn_off_codes(self, name: str) -> bool:
+        return await self._request(bool, "turn_off_codes", name=name)
 
     async def remove(self, name: str) -> User:
         return await self._request(User, "remove", name=name)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import aiosqlite
 
+from app.db import one_time_codes
+
 if TYPE_CHECKING:
     from app.db.connection import Database
 
@@ -21,7 +23,8 @@ KEPT_DAYS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user. Times in seconds since 1970; `seen_at`: when one of their sessions was last used."""
+    """A user. Times in seconds since 1970; `seen_at`: when one of their sessions was last used;
+    has_codes: whether their password alone does not log them in."""
 
     id: int
     name: str
@@ -30,11 +33,13 @@ class User:
     disabled_at: float | None
     created_at: float
     seen_at: float | None = None
+    has_codes: bool = False
 
 
 _COLUMNS = (
     "id, name, role, password IS NOT NULL AS has_password, disabled_at, created_at,"
-    " (SELECT max(seen_at) FROM logins WHERE user_id = users.id) AS seen_at"
+    " (SELECT max(seen_at) FROM logins WHERE user_id = users.id) AS seen_at,"
+    " id IN (SELECT user_id FROM one_time_codes) AS has_codes"
 )
 _NOT_DELETED = "id NOT IN (SELECT user_id FROM leavers) AND holds_for IS NULL"
 
@@ -48,6 +53,7 @@ def _user(row: sqlite3.Row) -> User:
         disabled_at=row["disabled_at"],
         created_at=row["created_at"],
         seen_at=row["seen_at"],
+        has_codes=bool(row["has_codes"]),
     )
 
 
@@ -173,6 +179,7 @@ async def mark_for_deletion(connection: aiosqlite.Connection, user_id: int, now:
     """Close the account: the name is free, and nothing says who it was."""
     await connection.execute("DELETE FROM logins WHERE user_id = ?", (user_id,))
     await connection.execute("DELETE FROM identities WHERE user_id = ?", (user_id,))
+    await one_time_codes.remove(connection, user_id)
     await connection.execute(
         "DELETE FROM invites WHERE user_id = :id OR made_by = :id", {"id": user_id}
     )

@@ -12,6 +12,7 @@ from quart import current_app
 
 from app.accounts.api_keys import ApiKeys
 from app.accounts.external_identities import ExternalIdentities
+from app.accounts.one_time_codes import THROTTLE_SECONDS, OneTimeCodes
 from app.accounts.passwords import Passwords
 from app.accounts.sessions import Sessions
 from app.accounts.throttle import LoginThrottle
@@ -56,6 +57,11 @@ class ServerContext(Services):
         )
         self.sessions = Sessions(db)
         self.users = Users(db, self.sessions, passwords, LoginThrottle(settings.login_attempts))
+        self.codes = OneTimeCodes(
+            db,
+            self.users,
+            LoginThrottle(settings.login_attempts, reset_after=THROTTLE_SECONDS),
+        )
         self.identities = ExternalIdentities(
             *(db, self.users),
             may_create=settings.auth_create,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sqlite3
 import ssl
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,8 @@ async def test_accounts_from_the_setup_link_to_the_removal_of_the_last_user(fres
             await pong
 
         assert (await wick(server, "user", "enable", "Berta"))[0] == 0
+        code, output = await wick(server, "user", "reset-codes", "berta")
+        assert (code, output) == (0, "Berta has not turned on one-time codes.\n")
         assert await log_in(berta, "berta") == 303
         text = json.dumps({"text": "x", "client_id": "0" * 16, "model": "none"})
         async with socket(server, berta, "1" * 16) as connection:
@@ -202,6 +205,11 @@ async def test_wick_user_owns_the_data_folder_while_no_server_runs(tmp_path: Pat
     server = Server(tmp_path, tmp_path / "models", host="0.0.0.0")  # which is never started
     code, output = await wick(server, "user", "add", "Anna", typed=f"{PASSWORD}\n")
     assert (code, output.splitlines()[0]) == (0, "Anna can log in, as an owner.")
+    with closing(sqlite3.connect(tmp_path / "wick.db")) as db, db:
+        db.execute("INSERT INTO one_time_codes VALUES (1, 'GEZDGNBVGY3TQOJQ', 1.0, 1)")
+    assert re.search(r"Anna +owner +active +on", (await wick(server, "user", "list"))[1])
+    code, output = await wick(server, "user", "reset-codes", "anna")
+    assert (code, output) == (0, "Turned off one-time codes: Anna logs in by password alone.\n")
     with lock_data_folder(tmp_path, "wick chat"):
         code, output = await wick(server, "user", "list")
     assert code == 1

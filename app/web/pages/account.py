@@ -10,6 +10,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.accounts.api_keys import MAX_NAME_CHARS, SCOPES
 from app.accounts.external_identities import PROXY, ExternalIdentity
+from app.accounts.one_time_codes import CODE, RECOVERY_CODE
 from app.accounts.users import username_key
 from app.db.users import User
 from app.errors import (
@@ -89,7 +90,12 @@ DONE: Final = {
     "linked": "Login linked.",
     "unlinked": "Login unlinked.",
 }
-METHODS: Final = {"password": "with a password", PROXY: "through the proxy"}
+METHODS: Final = {
+    "password": "with a password",
+    CODE: "with a password and a code",
+    RECOVERY_CODE: "with a password and a recovery code",
+    PROXY: "through the proxy",
+}
 """Ways in which a session was begun."""
 
 
@@ -196,6 +202,7 @@ async def _page(
     problems: dict[str, str] | None = None, status: int = 200, error: Exception | None = None
 ) -> Response:
     context, who = server_context(), identity()
+    user = await context.users.get(who.user_id)
     response = await render_page(
         "you.html",
         status=status,
@@ -205,7 +212,8 @@ async def _page(
         logins=await context.sessions.list_for_user(who.user_id) if who.session_id else (),
         linked=await context.identities.list_for_user(who.user_id),
         linkable=await _linkable_identity(),
-        has_password=not who.session_id or (await context.users.get(who.user_id)).has_password,
+        has_password=not who.session_id or user.has_password,
+        codes=await context.codes.get(who.user_id) if user.has_codes else None,
         method_of=lambda method: METHODS.get(method, method),
         title_of=lambda issuer: {PROXY: "Proxy"}.get(issuer, issuer),
         links=await context.users.list_password_links(who.user_id) if who.session_id else (),

@@ -13,6 +13,7 @@ from app.web.security import auth
 from app.web.security.auth import local_path, public
 from app.web.security.identity import identity, identity_or_none
 from app.web.security.proxy_login import proxied_identity
+from app.web.security.second_step import require_code
 
 blueprint = Blueprint("login", __name__)
 FORM_EXPIRED = "This form has expired. Try again."
@@ -25,12 +26,12 @@ async def page() -> Response | WerkzeugResponse:
     if identity_or_none() is not None:
         return redirect(back, 303)
     if "out" in request.args:  # who has logged out does not come in again by itself
-        return await _form(back)
+        return await render_login(back)
     try:
         entered = await auth.enter_by_proxy()
     except IdentityRefused as error:
-        return await _form(back, problem=str(error))
-    return await _form(back) if entered is None else redirect(back, 303)
+        return await render_login(back, problem=str(error))
+    return await render_login(back) if entered is None else redirect(back, 303)
 
 
 @blueprint.post("/login")
@@ -42,15 +43,20 @@ async def log_in() -> Response | WerkzeugResponse:
     if not server_context().settings.has_accounts:
         return redirect(back, 303)
     if identity_or_none() is None and not await auth.is_own_form():
-        return await _form(back, name, FORM_EXPIRED, 403)
+        return await render_login(back, name, FORM_EXPIRED, 403)
     address = request.remote_addr or ""
     known = auth.read_cookie(request.cookies, DEVICE_COOKIE, is_secure=request.is_secure)
     password, users = form.get("password", ""), server_context().users
     try:
         user = await users.authenticate(name, password, address, device_token=known)
     except AccountError as error:
-        return await _form(back, name, str(error), error.status, error)
-    return await sign_in(user, back)
+        return await render_login(back, name, str(error), error.status, error)
+    return await sign_in_by_password(user, back)
+
+
+async def sign_in_by_password(user: User, back: str) -> Response | WerkzeugResponse:
+    """Ask for a code where the user has turned them on; there is no session before it."""
+    return await require_code(user, back) or await sign_in(user, back)
 
 
 async def sign_in(user: User, back: str, method: str = "password") -> Response | WerkzeugResponse:
@@ -113,7 +119,7 @@ async def join(token: str) -> Response | WerkzeugResponse:
         user = await server_context().users.accept_invite(token, name, password)
     except InvalidAccount as error:
         return await _join_form(token, name, error.problems, error.status)
-    return await sign_in(user, "/")
+    return await sign_in_by_password(user, "/")
 
 
 def sign_out() -> WerkzeugResponse:
@@ -123,11 +129,12 @@ def sign_out() -> WerkzeugResponse:
     return response
 
 
-async def _form(
+async def render_login(
     back: str, name: str = "", problem: str = "", status: int = 200, error: Exception | None = None
 ) -> Response:
+    """Render the form for name and password, with the other ways to log in."""
     has_owner, proxied = await server_context().users.has_owner(), proxied_identity(request.scope)
-    response = _page(
+    response = render_gate(
         "login.html",
         status,
         back=back,
@@ -161,7 +168,7 @@ async def _join_form(
     known = ""
     if invite.user_id is not None and not is_first:
         known = (await context.users.get(invite.user_id)).name
-    return _page(
+    return render_gate(
         "join.html",
         status,
         token=token,
@@ -172,7 +179,8 @@ async def _join_form(
     )
 
 
-def _page(template: str, status: int, **values: object) -> Response:
+def render_gate(template: str, status: int, **values: object) -> Response:
+    """Render a page that needs no login, with the token of its form."""
     who = identity_or_none()
     token = who.csrf if who is not None else auth.new_token()
     html = server_context().fragments.render(template, csrf=token, **values)

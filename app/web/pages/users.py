@@ -43,6 +43,7 @@ async def call(verb: str) -> Response:
     accounts = AccountAdmin(
         context.users,
         context.api_keys,
+        context.codes,
         context.account_deletion.stop,
         context.account_deletion.complete,
     )
@@ -73,7 +74,7 @@ DECISIONS: Final[dict[str, Decision]] = {
     "make-owner": lambda people, user_id: people.set_role(user_id, "owner"),
     "make-member": lambda people, user_id: people.set_role(user_id, "member"),
 }
-DONE: Final = {"remove": "User removed."}
+DONE: Final = {"remove": "User removed.", "codes-off": "One-time codes turned off."}
 
 
 @blueprint.get("")
@@ -120,6 +121,16 @@ async def change_user(user_id: int, verb: str) -> WerkzeugResponse:
     elif verb != "enable":  # what their open pages offer is another than before
         context.hub.close(RELOAD, user_id)
     return redirect("/people", 303)
+
+
+@blueprint.post("/<int:user_id>/codes-off")
+@owner_required
+async def turn_off_codes(user_id: int) -> WerkzeugResponse:
+    """Let a user who has lost app and recovery codes log in by their password alone."""
+    context = server_context()
+    _check_other(user_id)
+    await context.codes.turn_off((await context.users.get(user_id)).id, by=identity().user_id)
+    return redirect("/people?done=codes-off", 303)
 
 
 @blueprint.get("/<int:user_id>/remove")

@@ -121,6 +121,11 @@ PEOPLE: dict[Row, int] = {
     ("POST", "/you/name"): 422,  # no name
     ("POST", "/you/identities/link"): 403,  # no proxy names anybody
     ("POST", "/you/identities/unlink"): 303,
+    ("GET", "/you/codes"): 200,
+    ("POST", "/you/codes/set-up"): 403,  # no password
+    ("POST", "/you/codes/confirm"): 403,
+    ("POST", "/you/codes/recovery"): 403,
+    ("POST", "/you/codes/off"): 403,
     ("POST", "/you/remove"): 303,
     ("POST", "/logout"): 303,
     ("POST", "/logout/everywhere"): 303,
@@ -170,6 +175,7 @@ OWNERS: dict[Row, int] = {
     ("POST", "/people/invites/<int:invite_id>/withdraw"): 404,
     ("POST", f"{PERSON}/new-password"): 200,
     ("POST", DECISIONS): 303,
+    ("POST", f"{PERSON}/codes-off"): 303,
     ("GET", f"{PERSON}/remove"): 200,
     ("POST", f"{PERSON}/remove"): 303,
     ("DELETE", MODEL): 204,
@@ -188,6 +194,9 @@ PUBLIC: dict[Row, tuple[int, int]] = {
     ("POST", "/join/<token>"): (404, 404),
     ("GET", "/login"): (200, 303),
     ("POST", "/login"): (403, 403),
+    ("GET", "/login/code"): (303, 303),
+    ("POST", "/login/code"): (403, 403),
+    ("POST", "/login/code/cancel"): (303, 303),
     ("GET", "/login/alive"): (401, 204),
     ("GET", "/shared/<token>"): (404, 404),
     ("GET", "/static/<path:filename>"): (200, 200),

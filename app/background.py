@@ -1,10 +1,15 @@
-"""Tasks that belong to the application, so that none is lost, silent or left behind."""
+"""Tasks that belong to the application, so that none is lost, silent or left behind; and threads
+for long work that gives way to everything else."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import threading
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from app.errors import WickError
@@ -57,3 +62,14 @@ def _log_failure(task: asyncio.Task[Any]) -> None:
         log.warning("The task %s failed: %s", task.get_name(), error)
     elif error is not None:
         log.error("The task %s failed.", task.get_name(), exc_info=error)
+
+
+def background_executor(name: str) -> ThreadPoolExecutor:
+    """Make a thread for long work. It takes only what others leave of the processor."""
+    return ThreadPoolExecutor(1, name, initializer=_give_way)
+
+
+def _give_way() -> None:
+    """Lower the priority of this thread, where the system knows one for threads."""
+    with suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import io
-import ipaddress
-import math
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Final, Literal
-from urllib.parse import urlsplit
 
 import platformdirs
 from dotenv import dotenv_values
 
+from app import setting_values
 from app.errors import ConfigError
 from app.net import Network, is_loopback
 
@@ -30,7 +27,6 @@ KEY_PREFIX = "WICK_KEY_"
 
 KvType = Literal["f16", "q8_0"]
 """How llama.cpp stores keys and values."""
-MAX_GPU_LAYERS: Final = 10_000
 NATIVE_DEFAULTS: Final = {
     # Threads of OpenMP wait by spinning. Beside a busy program an unbounded spin makes 1 token/s,
     # and one that is too short costs half of the speed on a quiet machine.
@@ -80,6 +76,7 @@ class Settings:
     models_dir: Path = Path()
     backup_dir: Path | None = None
     backups_kept: int = 7
+    backup_passphrase_file: Path | None = None
     upgrade_copies_kept: int = 3
     default_model: str = "smollm2-135m"
     auto_pull: bool = True
@@ -248,203 +245,62 @@ def tool_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in needed if name in os.environ}
 
 
-def _number(low: int, high: int) -> Callable[[str, str], int]:
-    def parse(name: str, text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:
-            raise ConfigError(
-                f"{name}={text} is wrong: it takes a whole number from {low} to {high}."
-            )
-        return value
-
-    return parse
-
-
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def _duration(name: str, text: str) -> float:
-    """Parse a duration into seconds; infinite for `never`."""
-    if text.lower() == "never":
-        return math.inf
-    number, unit = (text[:-1], text[-1:].lower()) if text[-1:].isalpha() else (text, "s")
-    if unit not in _SECONDS or not number.isdecimal() or len(number) > 6:
-        raise ConfigError(
-            f"{name}={text} is wrong: it takes a time such as 90s, 30m, 2h or 1d, or never."
-        )
-    return float(int(number) * _SECONDS[unit])
-
-
-def _context(name: str, text: str) -> int:
-    """Tokens; 0 for `auto`: as many as the model and the memory allow."""
-    return 0 if text.lower() == "auto" else _number(256, 1_048_576)(name, text)
-
-
-def _layers(name: str, text: str) -> int | None:
-    """Parse a number of layers; None for `auto`: all that fit."""
-    if text.lower() == "auto":
-        return None
-    try:
-        return _number(0, MAX_GPU_LAYERS)(name, text)
-    except ConfigError as error:
-        raise ConfigError(f"{str(error).rstrip('.')}, or auto.") from None
-
-
-def _choice(*allowed: str) -> Callable[[str, str], str]:
-    def parse(name: str, text: str) -> str:
-        if text.lower() not in allowed:
-            raise ConfigError(f"{name}={text} is wrong: it takes one of {', '.join(allowed)}.")
-        return text.lower()
-
-    return parse
-
-
-def _bool(name: str, text: str) -> bool:
-    yes, no = ("1", "on", "true", "yes"), ("0", "off", "false", "no")
-    return _choice(*yes, *no)(name, text) in yes
-
-
-def _path(name: str, text: str) -> Path:
-    if "\0" in text:
-        raise ConfigError(f"{name} is wrong: a path cannot hold a NUL character.")
-    try:
-        return Path(text).expanduser().absolute()
-    except (RuntimeError, OSError) as error:
-        raise ConfigError(f"{name}={text} is wrong: {error}.") from error
-
-
-def _host(name: str, text: str) -> str:
-    if any(c.isspace() or c in "/@?#" for c in text):
-        raise ConfigError(f"{name}={text} is wrong: it takes an address or a host name.")
-    return text.strip("[]")
-
-
-def _base_path(name: str, text: str) -> str:
-    """Check a path that begins with `/` and does not end with one; empty for the root."""
-    parts = text.strip("/").split("/")
-    if parts == [""]:
-        return ""
-    if any(not re.fullmatch(r"[\w.~-]+", part, re.ASCII) or not part.strip(".") for part in parts):
-        raise ConfigError(
-            f"{name}={text} is wrong: it takes a path such as /wick, of letters, digits and -._~."
-        )
-    return "/" + "/".join(parts)
-
-
-def _hosts(name: str, text: str) -> tuple[str, ...]:
-    return tuple(_host(name, part.strip().lower()) for part in text.split(",") if part.strip())
-
-
-def _networks(name: str, text: str) -> tuple[Network, ...]:
-    try:
-        found = tuple(
-            ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip()
-        )
-    except ValueError:
-        found = ()
-    if not found or any(network.prefixlen == 0 for network in found):
-        raise ConfigError(
-            f"{name}={text} is wrong: it takes addresses or networks of your proxies, such as "
-            "127.0.0.1 or 172.18.0.0/16, separated by commas; never all addresses."
-        )
-    return found
-
-
-def _header(name: str, text: str) -> str:
-    """Check the name of a header that no browser and nothing else of Wick uses."""
-    is_token = re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", text)
-    if not is_token or text.lower() in _OTHER_HEADERS or text.lower().startswith(("sec-", "hx-")):
-        raise ConfigError(
-            f"{name}={text} is wrong: it takes the name of a header in which your proxy names the"
-            " user, such as X-Forwarded-User."
-        )
-    return text
-
-
-_OTHER_HEADERS: Final = frozenset(
-    {
-        *("host", "origin", "cookie", "authorization", "x-api-key", "referer", "user-agent"),
-        *("accept", "content-type", "content-length", "connection", "upgrade", "forwarded"),
-        *("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip"),
-    }
-)
-
-
-def _sign_out(name: str, text: str) -> str:
-    """Check where logging out goes on: an address, or a path of the same site."""
-    return text if re.fullmatch(r"/(?![/\\])[!-\[\]-~]*", text) else _address(name, text)
-
-
-def _text(_name: str, text: str) -> str:
-    return text
-
-
-def _address(name: str, text: str) -> str:
-    """Check the address of another server."""
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise ConfigError(f"{name}={text} is wrong: it takes an address such as http://host:8888.")
-    return text
-
-
 _PARSERS: dict[str, Callable[[str, str], object]] = {
-    "host": _host,
-    "port": _number(1, 65535),
-    "base_path": _base_path,
-    "allowed_hosts": _hosts,
-    "accounts": _choice("auto", "on", "off"),
-    "trusted_proxies": _networks,
-    "auth_header": _header,
-    "auth_proxy": _networks,
-    "auth_create": _bool,
-    "auth_groups_header": _header,
-    "auth_owner_group": _text,
-    "auth_logout": _sign_out,
-    "tls_cert": _path,
-    "tls_key": _path,
-    "data_dir": _path,
-    "models_dir": _path,
-    "backup_dir": _path,
-    "backups_kept": _number(1, 1000),
-    "upgrade_copies_kept": _number(1, 1000),
-    "default_model": _text,
-    "auto_pull": _bool,
-    "measure_engines": _bool,
-    "threads": _number(1, 256),
-    "slots": _number(1, 32),
-    "context": _context,
-    "kv_memory_mb": _number(16, 1_048_576),
-    "kv_ram_mb": _number(0, 1_048_576),
-    "kv_disk_mb": _number(0, 1_048_576),
-    "kv_type": _choice("f16", "q8_0"),
-    "gpu_layers": _layers,
-    "keep_alive": _duration,
-    "model_memory_mb": _number(0, 16_777_216),
-    "queue_limit": _number(1, 10_000),
-    "max_tokens": _number(1, 1_048_576),
-    "message_chars": _number(100, 1_000_000),
-    "messages_per_second": _number(1, 1000),
-    "sockets_per_user": _number(1, 100_000),
-    "requests_per_user": _number(1, 100_000),
-    "daily_tokens": _number(0, 1_000_000_000_000),
-    "storage_mb_per_user": _number(0, 1_000_000_000),
-    "upload_mb": _number(0, 16_777_216),
-    "max_audio_mb": _number(1, 1024),
-    "login_attempts": _number(1, 1000),
-    "connections_per_address": _number(0, 1_000_000),
-    "remote_timeout": _duration,
-    "mcp_timeout": _duration,
-    "titles": _choice("auto", "on", "off"),
-    "fetch_pictures": _bool,
-    "tool_seconds": _duration,
-    "read_web_pages": _bool,
-    "searxng": _address,
-    "temporary_grace": _duration,
-    "piper": _text,
-    "piper_voice": _path,
-    "key": _text,
-    "log_level": _choice("debug", "info", "warning", "error"),
+    "host": setting_values.parse_host,
+    "port": setting_values.number(1, 65535),
+    "base_path": setting_values.parse_base_path,
+    "allowed_hosts": setting_values.parse_hosts,
+    "accounts": setting_values.one_of("auto", "on", "off"),
+    "trusted_proxies": setting_values.parse_networks,
+    "auth_header": setting_values.parse_header,
+    "auth_proxy": setting_values.parse_networks,
+    "auth_create": setting_values.parse_bool,
+    "auth_groups_header": setting_values.parse_header,
+    "auth_owner_group": setting_values.parse_text,
+    "auth_logout": setting_values.parse_sign_out,
+    "tls_cert": setting_values.parse_path,
+    "tls_key": setting_values.parse_path,
+    "data_dir": setting_values.parse_path,
+    "models_dir": setting_values.parse_path,
+    "backup_dir": setting_values.parse_path,
+    "backups_kept": setting_values.number(1, 1000),
+    "backup_passphrase_file": setting_values.parse_path,
+    "upgrade_copies_kept": setting_values.number(1, 1000),
+    "default_model": setting_values.parse_text,
+    "auto_pull": setting_values.parse_bool,
+    "measure_engines": setting_values.parse_bool,
+    "threads": setting_values.number(1, 256),
+    "slots": setting_values.number(1, 32),
+    "context": setting_values.parse_context,
+    "kv_memory_mb": setting_values.number(16, 1_048_576),
+    "kv_ram_mb": setting_values.number(0, 1_048_576),
+    "kv_disk_mb": setting_values.number(0, 1_048_576),
+    "kv_type": setting_values.one_of("f16", "q8_0"),
+    "gpu_layers": setting_values.parse_layers,
+    "keep_alive": setting_values.parse_duration,
+    "model_memory_mb": setting_values.number(0, 16_777_216),
+    "queue_limit": setting_values.number(1, 10_000),
+    "max_tokens": setting_values.number(1, 1_048_576),
+    "message_chars": setting_values.number(100, 1_000_000),
+    "messages_per_second": setting_values.number(1, 1000),
+    "sockets_per_user": setting_values.number(1, 100_000),
+    "requests_per_user": setting_values.number(1, 100_000),
+    "daily_tokens": setting_values.number(0, 1_000_000_000_000),
+    "storage_mb_per_user": setting_values.number(0, 1_000_000_000),
+    "upload_mb": setting_values.number(0, 16_777_216),
+    "max_audio_mb": setting_values.number(1, 1024),
+    "login_attempts": setting_values.number(1, 1000),
+    "connections_per_address": setting_values.number(0, 1_000_000),
+    "remote_timeout": setting_values.parse_duration,
+    "mcp_timeout": setting_values.parse_duration,
+    "titles": setting_values.one_of("auto", "on", "off"),
+    "fetch_pictures": setting_values.parse_bool,
+    "tool_seconds": setting_values.parse_duration,
+    "read_web_pages": setting_values.parse_bool,
+    "searxng": setting_values.parse_address,
+    "temporary_grace": setting_values.parse_duration,
+    "piper": setting_values.parse_text,
+    "piper_voice": setting_values.parse_path,
+    "key": setting_values.parse_text,
+    "log_level": setting_values.one_of("debug", "info", "warning", "error"),
 }

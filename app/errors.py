@@ -64,7 +64,11 @@ WickError
 │   │   └── DatabaseTooNew written by a later version of Wick
 │   ├── DataFolderInUse    another process owns the folder with the chats
 │   ├── SearchTooLong      the search exceeded its time limit
+│   ├── BackupError        a backup failed, or is none
 │   └── DiskFull           there is no room left to write
+├── EncryptionError        a file by passphrase
+│   ├── InvalidPassphrase  a wrong passphrase, or one that will not do
+│   └── DecryptionFailed   damaged, encrypted in another way, or too much work
 ├── ServiceError           the machine's service manager refused, or is not there
 ├── ApiError               an invalid API request
 └── PeerError              the server gave the terminal an unexpected answer
@@ -411,6 +415,18 @@ class StorageFull(RequestError):
     """Error of a user who has stored as much as one may."""
 
     status = 507
+
+
+class EncryptionError(WickError):
+    status = 400
+
+
+class InvalidPassphrase(EncryptionError):
+    pass
+
+
+class DecryptionFailed(EncryptionError):
+    pass
 
 
 class ServiceError(WickError):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from app.api.anthropic.schemas import MessageResponse, MessagesRequest, TokensCount
-from app.api.chats.chats import LISTS, ModelChoices, SearchResultList
+from app.api.chats.chats import LISTS, ModelChoices, Passphrase, SearchResultList
 from app.api.chats.folders import FolderChange, FolderList, FolderObject, NewFolder
 from app.api.chats.library import (
     LibraryImport,
@@ -84,6 +84,7 @@ from app.api.openai.transcriptions import Transcription, TranscriptionRequest
 Tag = Literal["Chats", "OpenAI", "Anthropic", "Ollama", "llama-server"]
 FORM_DATA: Final = "multipart/form-data"
 SSE, NDJSON, FILE = "text/event-stream", "application/x-ndjson", "application/json"
+AGE: Final = "application/age-encryption"
 TAGS: Final[dict[Tag, str]] = {
     "Chats": "A user's chats, the same as on the page. Answers are generated in the background,"
     " whether a program follows them or not.",
@@ -287,6 +288,26 @@ ENDPOINTS: Final = (
         *("get", f"{_CHAT}/export.json", "Chats", "Export a chat as JSON, to import it again"),
         streams=FILE,
         notes="With all its branches.",
+    ),
+    Endpoint(
+        *("post", f"{_CHAT}/export.md", "Chats", "Export a chat as Markdown, encrypted"),
+        request=Passphrase,
+        streams=AGE,
+    ),
+    Endpoint(
+        *("post", f"{_CHAT}/export.json", "Chats", "Export a chat as JSON, encrypted"),
+        request=Passphrase,
+        streams=AGE,
+    ),
+    Endpoint(
+        *("get", "/api/v1/chats/export.json", "Chats", "Export all chats as JSON"),
+        streams=FILE,
+        notes="The trash is left out.",
+    ),
+    Endpoint(
+        *("post", "/api/v1/chats/export.json", "Chats", "Export all chats as JSON, encrypted"),
+        request=Passphrase,
+        streams=AGE,
     ),
     Endpoint(
         *("get", "/api/v1/files", "Chats", "List files that no message has yet"),

@@ -1,5 +1,7 @@
 """Backups of a data folder: one zip file with a manifest of digests, made while Wick runs.
 
+With a passphrase that file is encrypted as it is written, and decrypted where it is read.
+
 What can be made or downloaded again (models, KV snapshots) is left out. The database is SQLite's
 own online copy, in one transaction; files beside it never change once they are written.
 """
@@ -7,6 +9,7 @@ own online copy, in one transaction; files beside it never change once they are 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import sqlite3
 import tempfile
@@ -23,13 +26,14 @@ import msgspec
 from msgspec import Meta
 
 import app
+from app import age
 from app.config import Settings
 from app.datadir import LOCK, OWNER_FILE, lock_data_folder
 from app.db.inspection import copy_database, inspect
 from app.db.migrations import newest_version
 from app.disk_reserve import CACHES
 from app.disk_reserve import FILE as RESERVE
-from app.errors import BackupError
+from app.errors import BackupError, DecryptionFailed, InvalidPassphrase
 
 FORMAT: Final = "wick-backup"
 VERSION: Final = 1
@@ -70,15 +74,17 @@ class BackupManifest(msgspec.Struct, frozen=True):
         return sum(file.size for file in self.files.values())
 
 
-def backup_name(now: float) -> str:
+def backup_name(now: float, *, is_encrypted: bool = False) -> str:
     """Return the name of a backup made at that time (UTC)."""
-    return f"wick-{datetime.fromtimestamp(now, UTC):%Y-%m-%d-%H%M%S}.zip"
+    ending = f".zip{age.ENDING}" if is_encrypted else ".zip"
+    return f"wick-{datetime.fromtimestamp(now, UTC):%Y-%m-%d-%H%M%S}{ending}"
 
 
-def write_backup(settings: Settings, target: Path) -> BackupManifest:
+def write_backup(settings: Settings, target: Path, passphrase: str = "") -> BackupManifest:
     """Back up the data folder into the new file `target`, while its server runs or not.
 
-    Raises BackupError; then there is no file `target`.
+    passphrase: encrypts it, in the age format. Raises BackupError and InvalidPassphrase; then there
+    is no file `target`.
     """
     folder = settings.data_dir
     if not (folder / DATABASE).is_file():
@@ -92,7 +98,12 @@ def write_backup(settings: Settings, target: Path) -> BackupManifest:
     part = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            manifest = _fill(file, settings)
+            if passphrase:
+                encrypted = age.EncryptedWriter(file, passphrase)
+                manifest = _fill(encrypted, settings)
+                encrypted.finish()
+            else:
+                manifest = _fill(file, settings)
             file.flush()
             os.fsync(file.fileno())
         part.replace(target)
@@ -103,7 +114,7 @@ def write_backup(settings: Settings, target: Path) -> BackupManifest:
         part.unlink(missing_ok=True)
 
 
-def _fill(file: IO[bytes], settings: Settings) -> BackupManifest:
+def _fill(file: IO[bytes] | io.RawIOBase, settings: Settings) -> BackupManifest:
     folder, files = settings.data_dir, dict[str, BackedUpFile]()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
         with _database_copy(folder / DATABASE) as copy:
@@ -162,9 +173,24 @@ def _add(archive: zipfile.ZipFile, name: str, path: Path) -> BackedUpFile:
     return BackedUpFile(size, digest.hexdigest())
 
 
-def verify_backup(source: Path) -> BackupManifest:
-    """Read a backup whole: its digests, and its database. Raises BackupError with what is wrong."""
-    with _opened(source) as (archive, manifest), tempfile.TemporaryDirectory() as folder:
+def is_encrypted_backup(source: Path) -> bool:
+    """Tell whether this file needs a passphrase. Raises BackupError."""
+    try:
+        with source.open("rb") as file:
+            return age.is_encrypted_file(file)
+    except OSError as error:
+        raise _unreadable(source, error) from error
+
+
+def verify_backup(source: Path, passphrase: str = "") -> BackupManifest:
+    """Read a backup whole: its digests, and its database.
+
+    Raises BackupError with what is wrong, and InvalidPassphrase.
+    """
+    with (
+        _opened(source, passphrase) as (archive, manifest),
+        tempfile.TemporaryDirectory() as folder,
+    ):
         for name in manifest.files:
             target = Path(folder) / DATABASE if name == DATABASE else None
             _extract(archive, manifest, name, target)
@@ -172,9 +198,15 @@ def verify_backup(source: Path) -> BackupManifest:
         return manifest
 
 
-def restore_backup(source: Path, folder: Path) -> BackupManifest:
-    """Restore a backup into a folder without data. Raises BackupError; then nothing has come."""
-    with _opened(source) as (archive, manifest), lock_data_folder(folder, "wick restore"):
+def restore_backup(source: Path, folder: Path, passphrase: str = "") -> BackupManifest:
+    """Restore a backup into a folder without data.
+
+    Raises BackupError and InvalidPassphrase; then nothing has come.
+    """
+    with (
+        _opened(source, passphrase) as (archive, manifest),
+        lock_data_folder(folder, "wick restore"),
+    ):
         taken = next((name for name in manifest.files if (folder / name).exists()), None)
         if taken is not None:
             raise BackupError(
@@ -196,14 +228,36 @@ def restore_backup(source: Path, folder: Path) -> BackupManifest:
 
 
 @contextmanager
-def _opened(source: Path) -> Iterator[tuple[zipfile.ZipFile, BackupManifest]]:
+def _opened(source: Path, passphrase: str) -> Iterator[tuple[zipfile.ZipFile, BackupManifest]]:
     try:
-        with zipfile.ZipFile(source) as archive:
+        with (
+            source.open("rb") as file,
+            _decrypted(file, passphrase) as plain,
+            zipfile.ZipFile(plain) as archive,
+        ):
             yield archive, _read_manifest(archive, source)
     except _BROKEN as error:
         raise BackupError(f"{source} is not a backup, or is damaged: {error}.") from error
+    except DecryptionFailed as error:
+        raise BackupError(f"{source} cannot be decrypted. {error}") from error
     except OSError as error:
-        raise BackupError(f"{source} cannot be read: {error.strerror or error}.") from error
+        raise _unreadable(source, error) from error
+
+
+@contextmanager
+def _decrypted(file: IO[bytes], passphrase: str) -> Iterator[IO[bytes]]:
+    """Yield the bytes of a zip file, which are decrypted where they are read."""
+    if not age.is_encrypted_file(file):
+        yield file
+        return
+    if not passphrase:
+        raise InvalidPassphrase("This backup is encrypted. Give its passphrase.")
+    with io.BufferedReader(age.EncryptedReader(file, passphrase), age.CHUNK_BYTES) as plain:
+        yield plain
+
+
+def _unreadable(source: Path, error: OSError) -> BackupError:
+    return BackupError(f"{source} cannot be read: {error.strerror or error}.")
 
 
 def _read_manifest(archive: zipfile.ZipFile, source: Path) -> BackupManifest:

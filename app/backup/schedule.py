@@ -10,16 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from app.age import read_passphrase
+from app.background import background_executor
 from app.backup.archive import backup_name, write_backup
 from app.config import Settings
-from app.errors import BackupError
+from app.errors import BackupError, EncryptionError
 
 log = logging.getLogger(__name__)
 DAY_SECONDS: Final = 86400.0
 LOOK_SECONDS: Final = 600.0
 """Seconds between two looks whether one is due: a computer that slept meanwhile is late at most so
 long, and one that failed is tried again."""
-_NAME: Final = re.compile(r"wick-\d{4}-\d{2}-\d{2}-\d{6}\.zip")
+_NAME: Final = re.compile(r"wick-\d{4}-\d{2}-\d{2}-\d{6}\.zip(\.age)?")
 
 
 class BackupSchedule:
@@ -38,6 +40,7 @@ class BackupSchedule:
         self._settings = settings
         self._changed = changed
         self._clock = clock
+        self._thread = background_executor("backup")
         self.failure = ""
 
     @property
@@ -61,8 +64,8 @@ class BackupSchedule:
         if newest is not None and self._clock() < newest + DAY_SECONDS:
             return
         try:
-            await asyncio.to_thread(self._make)
-        except BackupError as error:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._make)
+        except (BackupError, EncryptionError) as error:
             log.error("The daily backup failed: %s", error)
             self._set_failure(f"The daily backup failed: {error}")
         else:
@@ -79,8 +82,11 @@ class BackupSchedule:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise BackupError(f"{self.folder} cannot be made: {error.strerror}.") from error
-        target = self.folder / backup_name(self._clock())
-        write_backup(self._settings, target)
+        file = self._settings.backup_passphrase_file
+        passphrase = read_passphrase(file) if file else ""
+        name = backup_name(self._clock(), is_encrypted=bool(passphrase))
+        target = self.folder / name
+        write_backup(self._settings, target, passphrase)
         log.info("Backed up into %s.", target)
         for path in self._backups()[: -self._settings.backups_kept]:
             path.unlink(missing_ok=True)

@@ -9,8 +9,9 @@ from typing import Final
 from rich.padding import Padding
 from rich.text import Text
 
+from app.age import ENDING, check_passphrase
 from app.conversations.exports import file_name
-from app.errors import ChatError, ChatNotFound, InvalidMessage
+from app.errors import ChatError, ChatNotFound, InvalidMessage, InvalidPassphrase
 from app.terminal.format import cut, find_chat, format_time, one_line, snippet
 from app.terminal.records import ChatSummary, ExportFormat, SearchHit
 from app.terminal.repl import TEMPORARY, Repl
@@ -116,11 +117,17 @@ async def undelete(repl: Repl, _: str) -> None:
 
 
 async def export(repl: Repl, name: str) -> None:
-    """Export to the file of that name; without one it is called after the chat."""
+    """Export to the file of that name; without one it is called after the chat.
+
+    One whose name ends in `.age` is encrypted by a passphrase.
+    """
     chat = (await repl.opened()).chat
     path = Path(name or file_name(chat.title, "md")).expanduser()
-    form: ExportFormat = "json" if path.suffix.casefold() == ".json" else "md"
-    data = await repl.backend.export(repl.chat_id, form)
+    is_encrypted = path.suffix.casefold() == ENDING
+    plain = path.with_suffix("") if is_encrypted else path
+    form: ExportFormat = "json" if plain.suffix.casefold() == ".json" else "md"
+    passphrase = await _new_passphrase(repl) if is_encrypted else ""
+    data = await repl.backend.export(repl.chat_id, form, passphrase)
     try:
         with path.open("xb") as file:
             file.write(data)
@@ -129,6 +136,15 @@ async def export(repl: Repl, name: str) -> None:
     except OSError as error:
         raise InvalidMessage(f"Can't write {path}: {error.strerror}.") from error
     repl.info(f"Exported to {path}.")
+
+
+async def _new_passphrase(repl: Repl) -> str:
+    """Ask for a passphrase twice. Raises InvalidPassphrase."""
+    passphrase = await repl.prompt.read_secret("New passphrase: ")
+    check_passphrase(passphrase)
+    if passphrase != await repl.prompt.read_secret("Confirm passphrase: "):
+        raise InvalidPassphrase("The passphrases do not match.")
+    return passphrase
 
 
 async def _enter(repl: Repl, chat: ChatSummary) -> None:

@@ -246,7 +246,9 @@ _SECTIONS: Final = {
         Command("search", "WORDS", "search all chats", chats.search),
         Command("history", "", "show this whole chat", chats.history),
         Command("rename", "TITLE", "rename this chat", chats.rename),
-        Command("export", "[FILE]", "export this chat to a file, .md or .json", chats.export),
+        Command(
+            "export", "[FILE]", "export this chat to a file: .md, .json, .json.age", chats.export
+        ),
         Command("delete", "", "move this chat to trash; /undelete brings it back", chats.delete),
     ),
     "Other": (

@@ -209,8 +209,13 @@ class HttpBackend:
         hits = await self._get("/search", {"q": words})
         return [parse_hit(hit) for hit in hits["data"]]
 
-    async def export(self, chat_id: str, form: ExportFormat) -> bytes:
-        response = await self._send("GET", f"/chats/{chat_id}/export.{form}")
+    async def export(self, chat_id: str, form: ExportFormat, passphrase: str = "") -> bytes:
+        """Export a chat; with a passphrase encrypted by it."""
+        path = f"/chats/{chat_id}/export.{form}"
+        if passphrase:
+            response = await self._send("POST", path, {"passphrase": passphrase})
+        else:
+            response = await self._send("GET", path)
         return response.content
 
     @property

@@ -116,6 +116,14 @@ class InputPrompt:
         )
         return unwrapped(await session.prompt_async(set_exception_handler=False))
 
+    async def read_secret(self, question: str) -> str:
+        """Read what nobody may see while it is typed, and what is kept nowhere.
+
+        Raises EOFError for Ctrl-D, KeyboardInterrupt for Ctrl-C.
+        """
+        session: PromptSession[str] = PromptSession(question, is_password=True, style=_STYLE)
+        return await session.prompt_async(set_exception_handler=False)
+
     async def choose(
         self, message: str, options: Sequence[tuple[T, AnyFormattedText]], default: T
     ) -> T | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -13,8 +14,10 @@ from contextlib import closing
 from pathlib import Path
 
 import httpx
+import pyrage
 import pytest
 
+from app import age
 from app.backup.archive import MANIFEST, backup_name, restore_backup, verify_backup, write_backup
 from app.cli import main
 from app.config import Settings
@@ -22,7 +25,7 @@ from app.conversations.attachments import imported_text
 from app.datadir import lock_data_folder
 from app.db import attachments, folder_documents, folders
 from app.db.connection import open_database
-from app.errors import BackupError, DataFolderInUse
+from app.errors import BackupError, DataFolderInUse, InvalidPassphrase
 from tests.e2e.server import Server
 from tests.patience import PATIENCE
 from tests.recorded.record import HERE, log_in
@@ -193,8 +196,76 @@ def test_the_commands_say_what_they_did(
     assert "has data already" in capsys.readouterr().err
 
 
+QUICK = 4
+WORDS = "four words in a row"
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take little work to encrypt."""
+    monkeypatch.setattr(age, "WORK_FACTOR", QUICK)
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_encrypted_backup_comes_back_by_its_passphrase_alone(
+    settings: Settings, tmp_path: Path
+) -> None:
+    file, other = tmp_path / "wick.zip.age", tmp_path / "other"
+    written = write_backup(settings, file, WORDS)
+    assert b"manifest" not in file.read_bytes()
+    assert verify_backup(file, WORDS) == written
+    for wrong, why in (("", "encrypted"), ("other words", "Wrong")):
+        with pytest.raises(InvalidPassphrase, match=why):
+            restore_backup(file, other, wrong)
+        assert not other.exists()
+    assert restore_backup(file, other, WORDS) == written
+    assert dump(other / "wick.db") == dump(settings.data_dir / "wick.db")
+    plain = pyrage.passphrase.decrypt(file.read_bytes(), WORDS)
+    assert zipfile.ZipFile(io.BytesIO(plain)).testzip() is None
+    data, chance = file.read_bytes(), random.Random(9)
+    for _ in range(20):
+        damaged = bytearray(data)
+        damaged[chance.randrange(len(data))] ^= 1
+        file.write_bytes(damaged)
+        with pytest.raises((BackupError, InvalidPassphrase)):
+            verify_backup(file, WORDS)
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_commands_encrypt_by_a_file_or_by_what_is_typed_twice(
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("WICK_DATA_DIR", str(settings.data_dir))
+    by_file, typed = tmp_path / "words", tmp_path / "typed.zip"
+    by_file.write_text(f"{WORDS}\n")
+    assert main(["backup", str(tmp_path), "--passphrase-file", str(by_file)]) == 0
+    (file,) = tmp_path.glob("wick-*.zip.age")
+    assert "written and encrypted" in capsys.readouterr().out
+    assert main(["backup", "--verify", str(file)]) == 1
+    assert "no terminal to ask" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    answers = [WORDS, "something else", "short", WORDS, WORDS, "wrong one", WORDS]
+    monkeypatch.setattr("getpass.getpass", lambda _: answers.pop(0))
+    for sentence in ("do not match", "at least 8"):
+        assert main(["backup", str(typed), "--encrypt"]) == 1
+        assert sentence in capsys.readouterr().err
+        assert not typed.exists()
+    assert main(["backup", str(typed), "--encrypt"]) == 0
+    assert main(["backup", "--verify", str(typed)]) == 1
+    assert "Wrong passphrase" in capsys.readouterr().err
+    assert main(["backup", "--verify", str(typed)]) == 0
+    monkeypatch.setenv("WICK_BACKUP_PASSPHRASE_FILE", str(by_file))
+    monkeypatch.setenv("WICK_DATA_DIR", str(tmp_path / "new"))
+    assert main(["restore", str(typed)]) == 0
+    assert dump(tmp_path / "new" / "wick.db") == dump(settings.data_dir / "wick.db")
+
+
 def test_backups_are_named_by_their_time() -> None:
     assert backup_name(1767225600.0) == "wick-2026-01-01-000000.zip"
+    assert backup_name(0, is_encrypted=True) == "wick-1970-01-01-000000.zip.age"
 
 
 async def test_documents_of_folders_come_back(settings: Settings, tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
+from app import age
 from app.backup.archive import verify_backup
 from app.backup.schedule import DAY_SECONDS, BackupSchedule
 from app.config import Settings
@@ -46,6 +48,28 @@ async def test_one_is_made_each_day_and_the_newest_stay(settings: Settings) -> N
     assert set(verify_backup(settings.backup_dir / names[-1]).files) == {"wick.db"}
     assert schedule.newest() == now[0] - DAY_SECONDS
     assert schedule.failure == ""
+
+
+async def test_one_is_encrypted_where_a_file_has_the_passphrase(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(age, "WORK_FACTOR", 4)
+    file, now = tmp_path / "words", [1767225600.0]
+    settings = replace(settings, backup_passphrase_file=file)
+    assert settings.backup_dir
+    schedule = BackupSchedule(settings, clock=lambda: now[0])
+    await schedule.make_due()
+    assert "words with the passphrase cannot be read" in schedule.failure
+    assert list(settings.backup_dir.iterdir()) == []
+    file.write_text("four words in a row\n")
+    for _ in range(3):
+        await schedule.make_due()
+        assert schedule.failure == ""
+        *_, newest = sorted(settings.backup_dir.iterdir())
+        os.utime(newest, (now[0], now[0]))
+        now[0] += DAY_SECONDS
+    assert len(list(settings.backup_dir.iterdir())) == 2
+    assert set(verify_backup(newest, "four words in a row").files) == {"wick.db"}
 
 
 async def test_a_failure_is_told_until_one_succeeds(settings: Settings, tmp_path: Path) -> None:

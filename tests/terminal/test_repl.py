@@ -8,6 +8,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pyrage
+
 from tests.terminal.conftest import Open
 from tests.terminal.terminal import READY, TEMPORARY, Terminal, piped
 
@@ -98,6 +100,16 @@ def test_a_conversation_with_commands(
     assert "in other words" in (tmp_path / "chat.md").read_text()
     user.enter("/export chat.md")
     user.sees("chat.md already exists")
+    user.enter("/export chat.json.age")
+    for question in ("New", "Confirm"):
+        user.sees(f"{question} passphrase:")
+        user.enter("four words in a row")
+    user.sees("Exported to chat.json.age.")
+    assert "four words" not in user.text
+    whole = pyrage.passphrase.decrypt(
+        (tmp_path / "chat.json.age").read_bytes(), "four words in a row"
+    )
+    assert b"in other words" in whole
     user.enter("/search other words")
     user.sees("Open one with /open NUMBER.")
     user.enter("/new")

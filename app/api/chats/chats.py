@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Final, Literal, cast
 
 import msgspec
 from msgspec import UNSET
 from quart import Blueprint, Response, request
 
+from app.age import MEDIA_TYPE, encrypt_pieces
 from app.api import http
 from app.api.chats import messages
 from app.api.chats.schemas import (
@@ -248,6 +249,43 @@ async def json(chat_id: str) -> Response:
     """Export the chat with its whole tree of messages, as an import takes it."""
     chunks = server_context().exports.json(await get_saved_chat_or_404(chat_id))
     return await spooled(chunks, "application/json")
+
+
+class Passphrase(msgspec.Struct, forbid_unknown_fields=True):
+    """passphrase: what the file is to be encrypted by, in the age format."""
+
+    passphrase: str
+
+
+@export_blueprint.post("/export.md")
+async def protected_markdown(chat_id: str) -> Response:
+    """Export the path that the chat shows, encrypted."""
+    chat = await get_saved_chat_or_404(chat_id)
+    return await _encrypted(server_context().exports.markdown(chat))
+
+
+@export_blueprint.post("/export.json")
+async def protected_json(chat_id: str) -> Response:
+    """Export the chat with its whole tree of messages, encrypted."""
+    chat = await get_saved_chat_or_404(chat_id)
+    return await _encrypted(server_context().exports.json(chat))
+
+
+@blueprint.get("/export.json")
+async def all_json() -> Response:
+    """Export all chats, the trash left out, as an import takes them."""
+    return await spooled(server_context().exports.all_json(current_user()), "application/json")
+
+
+@blueprint.post("/export.json")
+async def protected_all_json() -> Response:
+    """Export all chats, the trash left out, encrypted."""
+    return await _encrypted(server_context().exports.all_json(current_user()))
+
+
+async def _encrypted(chunks: AsyncIterator[bytes]) -> Response:
+    passphrase = (await http.parse_body(Passphrase)).passphrase
+    return await spooled(encrypt_pieces(chunks, passphrase), MEDIA_TYPE)
 
 
 # `/api/v1/search` and `/api/v1/models`.

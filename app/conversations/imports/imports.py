@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import os
 import shutil
 import sqlite3
 import sys
@@ -19,6 +20,7 @@ from typing import IO, Final
 import aiosqlite
 import msgspec
 
+from app.age import WRONG, encode_passphrase, is_encrypted_file
 from app.audit import audit
 from app.background import BackgroundTasks
 from app.conversations.hub import Hub
@@ -42,6 +44,7 @@ from app.errors import (
     AttachmentRefused,
     DiskFull,
     InvalidMessage,
+    InvalidPassphrase,
     LimitReached,
     MediaError,
     WickError,
@@ -58,6 +61,7 @@ COPIED_BYTES: Final = 1 << 20
 DISK_FULL_MESSAGE: Final = (
     "There is no room left for temporary files here, so nothing was imported."
 )
+PROTECTED: Final = "This file is protected. Enter its passphrase."
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,34 +191,43 @@ class Imports:
         finally:
             self._coming.discard(user_id)
 
-    async def import_file(self, user_id: int, file: IO[bytes]) -> ImportReport:
+    async def import_file(
+        self, user_id: int, file: IO[bytes], passphrase: str = ""
+    ) -> ImportReport:
         """Add the chats of this file, all or none: also when the caller is cancelled, or Wick dies.
 
-        Raises InvalidMessage, a sentence, when it is too large, damaged or of an unknown kind, and
-        StorageFull.
+        passphrase: of an encrypted file. Raises InvalidMessage, a sentence, when it is too large,
+        damaged or of an unknown kind, InvalidPassphrase, and StorageFull.
         """
+        if not passphrase and await asyncio.to_thread(is_encrypted_file, file):
+            raise InvalidPassphrase(PROTECTED)
         if self._storage is not None:
             await self._storage.check(user_id)
         with _folder() as folder:
             rows = Path(folder) / "rows.db"
             async with self._turn:  # one at a time is in memory
-                await self._read(file, rows)
+                await self._read(file, rows, passphrase)
             async with open_staged(rows) as staged:
                 report = await self._add(user_id, staged)
         if report.added or report.documents:
             self._hub.chats_changed(user_id)
         return report
 
-    async def _read(self, file: IO[bytes], rows: Path) -> None:
+    async def _read(self, file: IO[bytes], rows: Path, passphrase: str) -> None:
         """Read the file into rows, in a process of its own
         (`app/conversations/imports/reader.py`)."""
-        with await asyncio.to_thread(_on_disk, file, rows.parent) as source:
+        with (
+            await asyncio.to_thread(_on_disk, file, rows.parent) as source,
+            _pipe_with(passphrase) as pipe,
+        ):
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "app.conversations.imports.reader", str(rows)),
                 msgspec.json.encode(self._limits).decode(),
+                str(pipe),
                 stdin=source,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
+                pass_fds=(pipe,),
             )
             try:
                 async with asyncio.timeout(self._limits.wall_seconds):
@@ -228,6 +241,8 @@ class Imports:
         if process.returncode == 0:
             return
         sentence = said.decode("utf-8", "replace").strip()
+        if process.returncode == REFUSED and sentence == WRONG:
+            raise InvalidPassphrase(sentence)
         if process.returncode == REFUSED and sentence:
             raise InvalidMessage(sentence)
         raise _why(process.returncode, noise.decode("utf-8", "replace"))
@@ -359,6 +374,20 @@ def _folder() -> Iterator[str]:
         raise DiskFull(DISK_FULL_MESSAGE) from error
     with folder as path:
         yield path
+
+
+@contextmanager
+def _pipe_with(passphrase: str) -> Iterator[int]:
+    """Yield the end of a pipe from which a child reads the passphrase: arguments are seen by all
+    users of this computer."""
+    encoded = encode_passphrase(passphrase)
+    pipe, sink = os.pipe()
+    try:
+        with os.fdopen(sink, "wb") as file:
+            file.write(encoded)  # less than a pipe holds
+        yield pipe
+    finally:
+        os.close(pipe)
 
 
 def _on_disk(file: IO[bytes], folder: Path) -> IO[bytes]:

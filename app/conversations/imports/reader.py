@@ -1,15 +1,17 @@
-"""Reads a file of chats into rows: `python -m app.conversations.imports.reader ROWS LIMITS < FILE`.
+"""Reads a file of chats into rows: `python -m app.conversations.imports.reader ROWS LIMITS PIPE`.
 
 A foreign file may hold the interpreter for long, take all memory or break a library, so this is a
 process of its own with bounds on time, memory and size, which its parent may end at any time. It
 writes what it has read to ROWS, a database that only the parent reads (`app/db/imports.py`).
-Exits with REFUSED and a sentence on standard output for a file that is none.
+The file is on standard input; its passphrase, if it is encrypted, comes through the pipe of that
+number. Exits with REFUSED and a sentence on standard output for a file that is none.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import json
 import logging
 import os
@@ -26,6 +28,7 @@ from typing import IO, Any
 
 import msgspec
 
+from app.age import CHUNK_BYTES, EncryptedReader, is_encrypted_file
 from app.conversations.attachments import imported_media, imported_text
 from app.conversations.imports.chat import (
     ImportedAbout,
@@ -40,7 +43,7 @@ from app.conversations.settings import parse_generation_settings, sanitize, sani
 from app.conversations.titles import NAME_CHARS, title_of
 from app.db import imports
 from app.db.attachments import NewAttachment
-from app.errors import InvalidMessage
+from app.errors import EncryptionError, InvalidMessage
 from app.media.pictures import MAX_PICTURE_BYTES
 
 log = logging.getLogger(__name__)
@@ -72,15 +75,24 @@ def main() -> int:
     _confine(limits)
     try:
         with contextlib.closing(imports.create_staging(Path(sys.argv[1]))) as rows:
-            _take(rows, sys.stdin.buffer, limits)
+            _take(rows, _decrypted(sys.stdin.buffer), limits)
             rows.commit()
-    except InvalidMessage as error:
+    except (InvalidMessage, EncryptionError) as error:
         return _refuse(str(error))
     except RecursionError:
         return _refuse(DAMAGED)
     except MemoryError:
         return _refuse(TOO_MUCH)
     return 0
+
+
+def _decrypted(file: IO[bytes]) -> IO[bytes]:
+    """Read the file, or what it holds encrypted. Raises InvalidPassphrase, DecryptionFailed."""
+    with os.fdopen(int(sys.argv[3]), "rb") as pipe:
+        passphrase = pipe.read().decode()
+    if not is_encrypted_file(file):
+        return file
+    return io.BufferedReader(EncryptedReader(file, passphrase), CHUNK_BYTES)
 
 
 def _refuse(sentence: str) -> int:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Final
 from urllib.parse import quote
 
 from quart import Blueprint, Response, request
 from quart.datastructures import FileStorage
 
+from app.age import (
+    ENDING,
+    MAX_PASSPHRASE_BYTES,
+    MEDIA_TYPE,
+    MIN_PASSPHRASE_CHARS,
+    check_passphrase,
+    encrypt_pieces,
+)
 from app.conversations.exports import file_name
 from app.conversations.imports.imports import DISK_FULL_MESSAGE
 from app.conversations.imports.reader import MAX_FILE_BYTES
-from app.errors import DiskFull, InvalidMessage
+from app.errors import DiskFull, InvalidMessage, InvalidPassphrase
 from app.web.bodies import IMPORT_PATH, spooled
 from app.web.context import server_context
 from app.web.pages.chat import get_saved_chat_or_404
@@ -21,9 +30,24 @@ from app.web.security.identity import current_user
 blueprint = Blueprint("exchange", __name__)
 
 
+HTML: Final = "text/html; charset=utf-8"
+
+
 @blueprint.get("/exchange")
 async def page() -> Response:
-    return await render_page("exchange.html", limit=MAX_FILE_BYTES >> 20)
+    return await _page()
+
+
+async def _page(problem: str = "", status: int = 200) -> Response:
+    """problem: with the passphrase of an export."""
+    return await render_page(
+        "exchange.html",
+        status=status,
+        limit=MAX_FILE_BYTES >> 20,
+        problem=problem,
+        shortest=MIN_PASSPHRASE_CHARS,
+        longest=MAX_PASSPHRASE_BYTES,
+    )
 
 
 @blueprint.get("/chats/<chat_id>/export.md")
@@ -52,8 +76,33 @@ async def all_markdown() -> Response:
     return await _file(pieces, "wick-chats.zip", "application/zip")
 
 
+@blueprint.post("/exchange/chats.json")
+async def protected_json() -> Response:
+    pieces = server_context().exports.all_json(current_user())
+    return await _protected(pieces, "wick-chats.json")
+
+
+@blueprint.post("/exchange/chats.zip")
+async def protected_markdown() -> Response:
+    pieces = server_context().exports.all_markdown(current_user())
+    return await _protected(pieces, "wick-chats.zip")
+
+
+async def _protected(pieces: AsyncIterator[bytes], name: str) -> Response:
+    """The export encrypted by the passphrase of the form; a problem with that is a sentence."""
+    form = await request.form
+    passphrase = form.get("passphrase", "")
+    try:
+        check_passphrase(passphrase)
+        if passphrase != form.get("again", ""):
+            raise InvalidPassphrase("The passphrases do not match.")
+    except InvalidPassphrase as error:
+        return await _page(problem=str(error), status=422)
+    return await _file(encrypt_pieces(pieces, passphrase), f"{name}{ENDING}", MEDIA_TYPE)
+
+
 @blueprint.post(IMPORT_PATH)
-async def import_chats() -> str:
+async def import_chats() -> Response | str:
     """A file of chats. What became of it is a sentence."""
     if request.content_length is None:  # a body without an end that is known could fill the disk
         raise InvalidMessage("The browser did not send the size of this file.")
@@ -63,8 +112,20 @@ async def import_chats() -> str:
         file = await _sent_file()
         if file is None or not file.filename:
             raise InvalidMessage("Choose a file first.")
-        report = await imports.import_file(user_id, file.stream)
-    return server_context().fragments.notice(report.sentence, details=report.details)
+        passphrase = (await request.form).get("passphrase", "")
+        try:
+            report = await imports.import_file(user_id, file.stream, passphrase)
+        except InvalidPassphrase as error:
+            return Response(_passphrase_field(str(error)), status=422, content_type=HTML)
+    notice = server_context().fragments.notice(report.sentence, details=report.details)
+    return notice + _passphrase_field()
+
+
+def _passphrase_field(problem: str = "") -> str:
+    """The field for a file's passphrase, with what is wrong; nothing without a problem."""
+    fragments = server_context().fragments
+    field = fragments.render("_passphrase.html", problem=problem) if problem else ""
+    return fragments.inside("#import-passphrase", field)
 
 
 async def _sent_file() -> FileStorage | None:

@@ -104,6 +104,8 @@ PEOPLE: dict[Row, int] = {
     ("GET", "/exchange"): 200,
     ("GET", "/exchange/chats.json"): 200,
     ("GET", "/exchange/chats.zip"): 200,
+    ("POST", "/exchange/chats.json"): 422,  # no passphrase
+    ("POST", "/exchange/chats.zip"): 422,
     ("POST", "/exchange/import"): 400,  # no file
     ("GET", "/search"): 200,
     ("GET", "/tool-library/<int:server_id>/prompt"): 404,
@@ -225,6 +227,8 @@ CHATS |= {
     ("PUT", f"{API_CHAT}/tools"): 200,
     ("GET", f"{API_CHAT}/export.md"): 200,
     ("GET", f"{API_CHAT}/export.json"): 200,
+    ("POST", f"{API_CHAT}/export.md"): 400,  # no passphrase
+    ("POST", f"{API_CHAT}/export.json"): 400,
     ("DELETE", API_CHAT): 204,
 }
 PEOPLE |= {
@@ -237,6 +241,8 @@ PEOPLE |= {
     ("GET", "/openapi.json"): 200,
     ("GET", "/api/v1/chats"): 200,
     ("POST", "/api/v1/chats"): 201,
+    ("GET", "/api/v1/chats/export.json"): 200,
+    ("POST", "/api/v1/chats/export.json"): 400,  # no passphrase
     ("GET", "/api/v1/search"): 200,
     ("GET", "/api/v1/models"): 200,
     ("GET", "/v1/models"): 200,

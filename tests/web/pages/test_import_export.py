@@ -8,9 +8,9 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pyrage
 import pytest
-from quart.datastructures import FileStorage
 
 from app import age
 from app.conversations.imports.imports import Imports
@@ -21,14 +21,12 @@ WORDS = "four words in a row"
 
 
 async def send(browser: BrowserClient, data: bytes, **form: str) -> Any:
-    file = FileStorage(io.BytesIO(data), "chats.json.age")
-    return await browser.ask(
-        "POST",
-        "/exchange/import",
-        headers={"HX-Request": "true"},
-        files={"file": file},
-        form=form,
+    sent = httpx.Request(
+        *("POST", "http://localhost/"), files={"file": ("chats.json.age", data)}, data=form
     )
+    kept = ("Content-Type", "Content-Length")
+    headers = {name: sent.headers[name] for name in kept} | {"HX-Request": "true"}
+    return await browser.ask("POST", "/exchange/import", headers=headers, data=sent.read())
 
 
 async def test_an_export_protected_by_a_passphrase_comes_back_by_it(

@@ -10,10 +10,23 @@ function becomes(chip, status) { // a message waits for what is being read
   Object.assign(chip.dataset, { status, for: "" }); // its tokens are counted anew
   chips.dispatchEvent(new Event("changed"));
 }
+function note(text) {
+  const made = document.createElement("p");
+  [made.className, made.textContent] = ["text", text];
+  return made;
+}
 async function read(chip) {
   becomes(chip, "reading");
-  const answer = await fetch(`${source}/${chip.dataset.attachment}/text`, { headers }).catch(() => null);
-  if (answer?.ok && !chip.querySelector(".text")) chip.insertAdjacentHTML("beforeend", await answer.text());
+  const address = `${source}/${chip.dataset.attachment}/text`;
+  const removed = new AbortController(); // the server need not go on
+  chip.querySelector("button.icon").addEventListener("click", () => removed.abort());
+  const answer = await fetch(address, { headers, signal: removed.signal }).catch(() => null);
+  const text = await answer?.text().catch(() => "");
+  if (!chip.isConnected) return;
+  if (!chip.querySelector(".text")) {
+    if (answer?.ok) chip.insertAdjacentHTML("beforeend", text);
+    else chip.append(note(`Its text could not be read. ${text || "Can't reach Wick."}`));
+  }
   becomes(chip, "ready");
 }
 function readAll() {

@@ -3,6 +3,7 @@
 const byId = (id) => document.getElementById(id);
 const [composer, chips, area, note] = ["composer", "chips", "message", "recorded"].map(byId);
 const { source, largestPicture } = chips.dataset;
+const OUT_OF_REACH = "Can't reach Wick. Try again.";
 const headers = {
   Accept: "text/plain", ...JSON.parse(document.body.getAttribute("hx-headers:inherited") ?? "{}"),
 };
@@ -33,19 +34,23 @@ export async function turn(chip) {
   button.disabled = true;
   about.textContent = "Turning it into text …";
   becomes(chip, "reading");
-  const answer = await fetch(`${address}/text`, { headers }).catch(() => null);
+  const removed = new AbortController(); // the server need not go on
+  chip.querySelector("button.icon").addEventListener("click", () => removed.abort());
+  const answer = await fetch(`${address}/text`, { headers, signal: removed.signal }).catch(() => null);
+  const text = await answer?.text().catch(() => "");
+  if (!chip.isConnected) return;
   if (answer?.ok) {
-    write(await answer.text());
+    write(text);
     fetch(address, { method: "DELETE", headers });
     chip.remove();
     area.focus();
     return;
   }
-  about.textContent = await reason(answer);
+  about.textContent = text || OUT_OF_REACH;
   button.disabled = false;
   becomes(chip, "ready");
 }
-const reason = (answer) => answer?.text() ?? "Can't reach Wick. Try again.";
+const reason = (answer) => answer?.text() ?? OUT_OF_REACH;
 function becomes(chip, status) { // a message waits for what is being read
   chip.dataset.status = status;
   chips.dispatchEvent(new Event("changed"));

@@ -36,12 +36,17 @@ async def bring(chat: ChatPage, kind: str, name: str, data: bytes) -> None:
 async def test_pictures_are_brought_read_answered_and_looked_at(
     person: Person, tmp_path: Path
 ) -> None:
-    person.expects("status of 415")
+    person.expects("status of (415|503)")
     chat = await person.open()
     page = chat.page
     await chat.model.select_option(SMOLLM2)
     chips = page.get_by_role("list", name="Attachments").locator("[data-kind=image]")
     ready = chips.and_(page.locator("[data-status=ready]"))
+    await page.route("**/attachments/*/text", lambda one: one.fulfill(status=503, body="Busy."))
+    await bring(chat, "drop", "photo.png", encoded(drawn()))
+    await expect(ready).to_contain_text("Its text could not be read. Busy.")
+    await page.unroute("**/attachments/*/text")
+    await page.get_by_role("button", name="Remove photo.png").click()
     await bring(chat, "drop", "sign.png", encoded(written("The bakery opens at seven.")))
     text = page.get_by_role("textbox", name="Text in the picture", exact=True)
     await expect(text).to_have_value("The bakery opens at seven.")

@@ -30,6 +30,8 @@ Split = Callable[[str], Sequence[int | str]]
 Notation = Literal["gemma", "python"]
 MAX_ITEMS: Final = 64
 """Items of a list whose schema has no bound."""
+MAX_FIELDS: Final = 32
+"""Fields of an object whose schema names none and has no bound."""
 MAX_REPEATS: Final = 2000
 MAX_LITERALS: Final = 20_000
 """Pieces of a grammar: references can make a small schema a huge one."""
@@ -43,6 +45,7 @@ STYLE: Final = {
 }
 """How arguments are written: as templates do. What the library cannot follow is passed over, since
 schemas come from anywhere."""
+_MAP: Final = frozenset(("additionalProperties", "minProperties", "maxProperties"))
 _LIMITS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 
 
@@ -250,6 +253,8 @@ class _Values:
                 return '"True" | "False"'
             case "null" if not self._is_gemma:
                 return '"None"'
+            case "object" if _MAP & schema.keys():
+                return self._map(schema, depth + 1)
             case "object":
                 return self._any_object()
             case _:
@@ -272,14 +277,9 @@ class _Values:
     def _list(self, schema: Any, depth: int) -> str:
         items = schema.get("items", {})
         item = self._rules.rule(self._value(items, depth + 1))
-        least, most = schema.get("minItems"), schema.get("maxItems")
-        low = min(least, MAX_ITEMS) if isinstance(least, int) and least > 0 else 0
-        high = max(low, most) if isinstance(most, int) and most >= 0 else max(low, MAX_ITEMS)
+        low, high = _bounds(schema, "minItems", "maxItems", MAX_ITEMS)
         comma = '","' if self._is_gemma else '", "'
-        if high == 0:
-            return '"[" "]"'
-        some = f"{item} ({comma} {item}){{{max(0, low - 1)},{high - 1}}}"
-        return f'"[" {some} "]"' if low else f'"[" ({some})? "]"'
+        return f'"[" {_repeated(item, comma, low, high)} "]"'
 
     def _any(self) -> str:
         """Any value: a text, a number, or a list or an object of such."""
@@ -292,17 +292,45 @@ class _Values:
         if "any" not in self._names:
             name = self._names["any"] = self._rules.rule("")
             place = len(self._rules.rules) - 1
-            key = self._rules.terminal("[A-Za-z_][A-Za-z0-9_]{0,40}")
-            pair, comma = (f'{key} ":"', '","')
-            if not self._is_gemma:
-                pair, comma = (f'"\\"" {key} "\\": "', '", "')
             simple = " | ".join(
                 self._of_type(kind, {}, MAX_DEPTH)
                 for kind in ("string", "number", "boolean", "null")
             )
-            field = self._rules.rule(f"{pair} ({simple} | {name})")
-            self._rules.rules[place] = f'{name}: "{{" ({field} ({comma} {field}){{0,32}})? "}}"'
+            self._rules.rules[place] = f"{name}: {self._map_of(f'{simple} | {name}', {})}"
         return self._names["any"]
+
+    def _map(self, schema: Mapping[str, Any], depth: int) -> str:
+        """An object whose keys are not named."""
+        given = schema.get("additionalProperties", True)
+        if given is False:
+            return '"{" "}"'
+        return self._map_of(self._value(given if isinstance(given, dict) else {}, depth), schema)
+
+    def _map_of(self, value: str, schema: Mapping[str, Any]) -> str:
+        key = self._rules.terminal("[A-Za-z_][A-Za-z0-9_]{0,40}")
+        pair, comma = (f'{key} ":"', '","')
+        if not self._is_gemma:
+            pair, comma = (f'"\\"" {key} "\\": "', '", "')
+        field = self._rules.rule(f"{pair} ({value})")
+        low, high = _bounds(schema, "minProperties", "maxProperties", MAX_FIELDS)
+        return f'"{{" {_repeated(field, comma, low, high)} "}}"'
+
+
+def _bounds(
+    schema: Mapping[str, Any], least_name: str, most_name: str, longest: int
+) -> tuple[int, int]:
+    least, most = schema.get(least_name), schema.get(most_name)
+    low = min(least, longest) if isinstance(least, int) and least > 0 else 0
+    high = min(most, longest) if isinstance(most, int) and most >= 0 else longest
+    return low, max(low, high)
+
+
+def _repeated(one: str, comma: str, low: int, high: int) -> str:
+    """Write what comes several times, with commas in between."""
+    if high == 0:
+        return ""
+    some = f"{one} ({comma} {one}){{{max(0, low - 1)},{high - 1}}}"
+    return some if low else f"({some})?"
 
 
 def _choices(schema: Any) -> list[Any] | None:

@@ -13,6 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -41,6 +42,9 @@ LONG_SCHEMA = 4096
 KEPT_CALL_GRAMMARS: Final = 8
 """Of the tools that came last; chats and agents send the same ones again and again."""
 _TOOLS: Final = "the schemas of these tools"
+_LETTERS: Final = (b"q", b"x", b"z", b"Q", b"X", b"Z")
+"""Letters with which no word of JSON begins, and no number goes on."""
+_ENDERS: Final = (b"}])", b'"', b",")
 _MAX_REASON_CHARS: Final = 200  # characters of a reason that is given in the library's words
 _ENDLESS: Final = "it refers to itself without an end"
 _SENTENCES: Final = (
@@ -187,14 +191,20 @@ class Grammars:
         return AnswerGrammar(matcher, what, self._closers)
 
     @cached_property
-    def _closers(self) -> tuple[NDArray[np.int64], ...]:
-        """The ids of tokens that bring a value nearer to its end, those that do so most first."""
+    def _closers(self) -> Closers:
         vocabulary = self._vocabulary
         spelled = [vocabulary.token_bytes(index).strip() for index in range(vocabulary.vocab_size)]
-        tiers = [sorted(vocabulary.end_ids)]
-        for first in (b"}]", b'"'):
-            tiers.append([i for i, said in enumerate(spelled) if said[:1] and said[:1] in first])
-        return tuple(np.array(tier, np.int64) for tier in tiers)
+
+        def begun_by(characters: bytes) -> NDArray[np.int64]:
+            found = [i for i, said in enumerate(spelled) if said[:1] and said[:1] in characters]
+            return np.array(found, np.int64)
+
+        letters = [i for i, said in enumerate(spelled) if said in _LETTERS]
+        return Closers(
+            structure=(np.array(sorted(vocabulary.end_ids), np.int64), *map(begun_by, _ENDERS)),
+            letters=np.array(letters, np.int64),
+            quote=tuple(i for i, said in enumerate(spelled) if said == b'"')[:1],
+        )
 
     @cached_property
     def _tokenizer(self) -> LLTokenizer:
@@ -207,15 +217,23 @@ class Grammars:
         return LLTokenizer(TokenizerWrapper(spelled), n_vocab=size, eos_token=ends)
 
 
-class AnswerGrammar:
-    """State of one answer in its grammar; `what` describes the grammar in words.
+@dataclass(frozen=True, slots=True)
+class Closers:
+    """Tokens by which an answer is brought to its end.
 
-    closers: ids of tokens that bring a value nearer to its end, in tiers.
+    structure: those that bring it nearer where no text stands, the surest ones first; letters:
+    those that may only come within a text; quote: the token that ends a text of JSON.
     """
 
-    def __init__(
-        self, matcher: LLMatcher, what: str, closers: Sequence[NDArray[np.int64]] = ()
-    ) -> None:
+    structure: tuple[NDArray[np.int64], ...]
+    letters: NDArray[np.int64]
+    quote: tuple[int, ...]
+
+
+class AnswerGrammar:
+    """State of one answer in its grammar; `what` describes the grammar in words."""
+
+    def __init__(self, matcher: LLMatcher, what: str, closers: Closers) -> None:
         self._matcher = matcher
         self._what = what
         self._closers = closers
@@ -244,24 +262,39 @@ class AnswerGrammar:
         return self._matcher.consume_tokens(list(tokens))
 
     def mask(self, logits: Logits) -> None:
-        mask = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
-        if self._matcher.is_error():
-            raise SchemaRefused(_refusal_reason(self._what, self._matcher.get_error()))
-        allowed = np.unpackbits(mask, count=logits.size, bitorder="little")
+        allowed = self._allowed(self._matcher)[: logits.size]
         logits[(self._nearest_end(allowed) if self._is_closing else allowed) == 0] = -np.inf
 
+    def _allowed(self, matcher: LLMatcher) -> NDArray[np.uint8]:
+        mask = np.frombuffer(matcher.compute_bitmask(), np.uint8)
+        if matcher.is_error():
+            raise SchemaRefused(_refusal_reason(self._what, matcher.get_error()))
+        return np.unpackbits(mask, bitorder="little")
+
     def _nearest_end(self, allowed: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Leave only the tokens that end something, where there are some."""
-        if not self._closing and not allowed[self._closers[0]].any():
-            valid = self._matcher.validate_tokens
-            self._closing = next((e for e in self._ends if valid(e) == len(e)), [])
-        tiers = [np.array(self._closing[:1])] if self._closing else self._closers
-        for tier in tiers:
+        """Leave only the tokens that lead to the end, where there are some."""
+        is_text = self._is_text(allowed)
+        if is_text and not self._closing:
+            ends = (*self._ends, list(self._closers.quote))
+            self._closing = next((list(end) for end in ends if self._ends_text(end)), [])
+        tiers = self._closers.structure[:1] if is_text else self._closers.structure
+        for tier in [np.array(self._closing[:1])] if self._closing else tiers:
             if allowed[tier].any():
                 left = np.zeros_like(allowed)
                 left[tier] = allowed[tier]
                 return left
         return allowed
+
+    def _is_text(self, allowed: NDArray[np.uint8]) -> bool:
+        return bool(allowed[self._closers.letters].any())
+
+    def _ends_text(self, tokens: Sequence[int]) -> bool:
+        """Tell whether a text is over behind these tokens: within one they may also be text."""
+        if not tokens or self._matcher.validate_tokens(list(tokens)) < len(tokens):
+            return False
+        behind = self._matcher.deep_copy()
+        behind.consume_tokens(list(tokens))
+        return behind.is_stopped() or not self._is_text(self._allowed(behind))
 
     def accept(self, token: int) -> None:
         self._closing = self._closing[1:]

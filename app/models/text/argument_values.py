@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 MAX_DEPTH: Final = 32
@@ -94,6 +97,24 @@ def properties_of(schema: Any, root: Mapping[str, Any]) -> dict[str, Any]:
     return properties if isinstance(properties, dict) else {}
 
 
+def to_json_value(value: Any) -> Any:
+    """Return what JSON can say; of numbers that are too large for it the largest one.
+
+    Raises ValueError for values that it has not.
+    """
+    match value:
+        case float() if not math.isfinite(value):
+            return None if math.isnan(value) else math.copysign(sys.float_info.max, value)
+        case None | str() | int() | float():
+            return value
+        case dict() if all(isinstance(key, str) for key in value):
+            return {key: to_json_value(one) for key, one in value.items()}
+        case list() | tuple():
+            return list(map(to_json_value, value))
+        case _:
+            raise ValueError("JSON has no such value")
+
+
 # Values in tags.
 
 
@@ -104,7 +125,7 @@ def read_value(text: str, schema: Any, root: Mapping[str, Any]) -> Any:
         return text
     plain = {"True": True, "False": False, "None": None}
     try:
-        value = plain[text] if text in plain else json.loads(text)
+        value = to_json_value(plain[text] if text in plain else json.loads(text))
     except (ValueError, RecursionError):
         return text
     kind = _type_of(value)
@@ -212,7 +233,7 @@ class _GemmaReader:
         if match is None:
             raise ValueError("a value is missing")
         self._place = match.end()
-        return json.loads(match[0])
+        return to_json_value(json.loads(match[0]))
 
     def _items(self, depth: int) -> list[Any]:
         values: list[Any] = []
@@ -249,7 +270,8 @@ def read_python_fields(text: str) -> dict[str, Any]:
     """Read keyword arguments, also those that are words of Python's own. Raises ValueError."""
     try:
         pairs = (one.partition("=") for one in _split_fields(text))
-        return {key.strip(): ast.literal_eval(value.strip()) for key, _, value in pairs}
+        read = {key.strip(): ast.literal_eval(value.strip()) for key, _, value in pairs}
+        return {key: to_json_value(value) for key, value in read.items()}
     except (SyntaxError, TypeError, RecursionError, MemoryError) as error:
         raise ValueError("no arguments of Python's") from error
 
@@ -305,3 +327,40 @@ def _behind_text(text: str, place: int, quote: str) -> int:
         if len(quote) > 1 or slashes % 2 == 0:
             return end + len(quote)
         place = end + 1
+
+
+# Arguments that stream.
+
+
+@dataclass(slots=True)
+class ObjectScanner:
+    """Finds the end of an object of JSON in streamed text."""
+
+    is_over: bool = False
+    _depth: int = 0
+    _is_string: bool = False
+    _is_escaped: bool = False
+
+    def feed(self, text: str) -> int:
+        """Count the characters of `text` that belong to the object."""
+        for place, char in enumerate(text):
+            if self._is_string:
+                self._in_string(char)
+            elif char == '"':
+                self._is_string = True
+            elif char in "{[":
+                self._depth += 1
+            elif char in "}]":
+                self._depth -= 1
+                if self._depth <= 0:
+                    self.is_over = True
+                    return place + 1
+        return len(text)
+
+    def _in_string(self, char: str) -> None:
+        if self._is_escaped:
+            self._is_escaped = False
+        elif char == "\\":
+            self._is_escaped = True
+        elif char == '"':
+            self._is_string = False

@@ -7,10 +7,11 @@ import secrets
 import string
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from app.models.text.argument_values import (
     QUOTE,
+    ObjectScanner,
     find_end,
     open_cdata,
     parse_schema,
@@ -34,7 +35,7 @@ from app.models.text.tool_formats import (
     dump,
     is_short_id,
 )
-from app.models.text.tools import ToolCallDelta, ToolSpec
+from app.models.text.tools import ToolCall, ToolCallDelta, ToolSpec, is_whole
 
 Part = str | ToolCallDelta
 _LETTERS = string.ascii_letters + string.digits
@@ -61,8 +62,13 @@ def short_id(text: str) -> str:
     return "".join(letters)
 
 
+CUT_ARGUMENTS: Final = "{"
+"""Arguments of a call that is cut before its first one: no object, so that nobody takes it for a
+call without arguments."""
+
+
 class _NoCallError(Exception):
-    """Text that turned out to be no call."""
+    """Text that turned out to be no call, or the rest of one that is cut."""
 
 
 @dataclass(slots=True)
@@ -80,6 +86,8 @@ class CallParser:
     gate: Callable[[str, str], bool] = lambda _marker, _rest: True
     calls: int = 0
     """Calls that are complete."""
+    begun: int = 0
+    """Calls that were given out, the one included that is cut."""
     is_repeating: bool = False
     """True when a call came again as it was, which is given out once."""
     is_calling: bool = False
@@ -124,7 +132,10 @@ class CallParser:
             except _NoCallError:
                 if self._unread is not None:
                     self._text = self._unread
-                    yield space + marker
+                    yield marker if self._skips_space else space + marker
+                    self._skips_space = False
+                elif self._is_last:
+                    self._text = ""
             self.is_calling, self._unread = False, None
 
     # Text, up to a marker that begins a call.
@@ -136,11 +147,13 @@ class CallParser:
             place, marker = self._next_marker()
             if marker:
                 before, self._text = self._text[:place], self._text[place + len(marker) :]
+                before = before.lstrip() if self._skips_space else before
                 if said := before.rstrip():
                     self._skips_space = False
                     yield said
                 if self.gate(marker, self._text):
                     return before[len(said) :], marker
+                self._skips_space = False
                 yield before[len(said) :] + marker
                 continue
             kept = 0 if self._is_last else self._uncertain()
@@ -176,53 +189,87 @@ class CallParser:
     # Calls.
 
     def _calls(self, marker: str) -> _Steps:
-        parts = self.format.after(marker)
-        yield from self._call(parts)
+        yield from self._call(self.format.after(marker))
         while (yield from self._goes_on()):
-            yield from self._call(self.format.call)
+            self._unread, self._text = self._text, self._text[len(self.format.between) :]
+            try:
+                yield from self._call(self.format.call)
+            except _NoCallError:
+                if self._unread is None:
+                    raise
+                # Of text that is no call all is text but the end of the calls before it.
+                self._text = self._unread.removeprefix(self.format.end)
+                return
 
     def _goes_on(self) -> Generator[None, None, bool]:
-        """Read what stands between two calls, or behind the last one."""
+        """Read what stands behind the last call; True where another one follows, with what stands
+        between the two."""
         between, end, head = self.format.between, self.format.end, self.format.call[0]
         assert isinstance(head, str)  # noqa: S101 - every call begins with text
         more = between + head
         while True:
             text = self._text
             if more and text.startswith(more):
-                self._text = text[len(between) :]
                 return True
             may_grow = more.startswith(text) or (end.startswith(text) and text != end)
-            if not self._is_last and may_grow:
-                yield None
-                continue
-            self._text = text.removeprefix(end)
-            return False
+            if not may_grow:
+                self._text = text.removeprefix(end)
+                return False
+            if self._is_last:  # a mark that is cut is no text
+                self._text = ""
+                return False
+            yield None
 
     def _call(self, parts: tuple[CallPart, ...]) -> _Steps:
         """Read one call. One of a tool that was called already is held back until its end, since
         models may say the same call again."""
-        name, call_id, is_held, fragments = "", "", False, list[str]()
-        for part in self._read(parts):
-            if part is None:
-                yield None
-            elif isinstance(part, tuple):
-                name, call_id = part
-                is_held = any(name == other for other, _ in self._known)
-                self._unread = None
-                if not is_held:
-                    yield ToolCallDelta(self.calls, call_id, name)
-            else:
-                fragments.append(part)
-                if not is_held:
-                    yield ToolCallDelta(self.calls, arguments=part)
-        call = (name, "".join(fragments))
+        begun: tuple[str, str] | None = None
+        is_held, fragments = False, list[str]()
+        try:
+            for part in self._read(parts):
+                if part is None:
+                    yield None
+                elif isinstance(part, tuple):
+                    begun, self._unread = part, None
+                    is_held = any(part[0] == other for other, _ in self._known)
+                    if not is_held:
+                        yield ToolCallDelta(self.begun, part[1], part[0])
+                else:
+                    fragments.append(part)
+                    if not is_held:
+                        yield ToolCallDelta(self.begun, arguments=part)
+        except _NoCallError:
+            if begun is None:
+                raise
+            if not is_whole(ToolCall("", "", "".join(fragments))):
+                yield from self._cut(begun, "".join(fragments), is_held=is_held)
+                raise
+            if self._is_last:  # all of it is there but the mark that ends it
+                self._text = ""
+        assert begun is not None  # noqa: S101 - every call has arguments, behind its name
+        call = (begun[0], "".join(fragments))
         if call in self._known:
             self.is_repeating = True
             return
         if is_held:
-            yield ToolCallDelta(self.calls, call_id, *call)
+            yield ToolCallDelta(self.begun, begun[1], *call)
         self._known.add(call)
+        self.begun += 1
         self.calls += 1
+
+    def _cut(
+        self, begun: tuple[str, str], arguments: str, *, is_held: bool
+    ) -> Iterator[ToolCallDelta]:
+        """Give out what is there of a call that is cut, unless it was about to come again."""
+        name, call_id = begun
+        if not is_held:
+            if not arguments:
+                yield ToolCallDelta(self.begun, arguments=CUT_ARGUMENTS)
+        elif not any(name == one and known.startswith(arguments) for one, known in self._known):
+            yield ToolCallDelta(self.begun, call_id, name, arguments or CUT_ARGUMENTS)
+        else:
+            return
+        self.begun += 1
 
     def _read(self, parts: tuple[CallPart, ...]) -> Generator[_Read, None, None]:
         """Read the parts of a call: gives out its name with its id, then its arguments."""
@@ -262,14 +309,10 @@ class CallParser:
                 yield begun
                 yield from self._tags(begun[0], ends[0])
             case "gemma":
-                arguments = yield from self._bracketed((QUOTE,), "{[", "}]", read_gemma_fields)
-                yield begun
-                yield arguments
+                yield from self._bracketed(begun, (QUOTE,), "{[", "}]", read_gemma_fields)
             case "python":
                 quotes = ('"', "'")
-                arguments = yield from self._bracketed(quotes, "([{", ")]}", read_python_fields)
-                yield begun
-                yield arguments
+                yield from self._bracketed(begun, quotes, "([{", ")]}", read_python_fields)
 
     def _literal(self, text: str, *, is_first: bool) -> Generator[None, None, None]:
         """Read this text; of the first one of a call the space in front of it may differ."""
@@ -298,7 +341,7 @@ class CallParser:
 
     def _json(self) -> Generator[str | None, None, None]:
         """Read an object of JSON, given out as it comes."""
-        scanner = _ObjectScanner()
+        scanner = ObjectScanner()
         while True:
             size = scanner.feed(self._text)
             given, self._text = self._text[:size], self._text[size:]
@@ -312,11 +355,12 @@ class CallParser:
 
     def _bracketed(
         self,
+        begun: tuple[str, str],
         quotes: tuple[str, ...],
         opening: str,
         closing: str,
         read: Callable[[str], dict[str, Any]],
-    ) -> Generator[None, None, str]:
+    ) -> Generator[_Read, None, None]:
         """Read arguments up to the bracket that ends them, which stays."""
         seen = 0
         while True:
@@ -325,11 +369,15 @@ class CallParser:
                 if end >= 0:
                     inner, self._text = self._text[:end], self._text[end:]
                     try:
-                        return dump(read(inner))
+                        arguments = dump(read(inner))
                     except ValueError:
                         raise _NoCallError from None
+                    yield begun
+                    yield arguments
+                    return
             seen = len(self._text)
             if self._is_last:
+                yield begun
                 raise _NoCallError
             yield None
 
@@ -337,7 +385,8 @@ class CallParser:
         """Read parameters between tags, each of which is given out when it is whole."""
         tool = next((tool for tool in self.tools if tool.name == name), None)
         root = parse_schema("" if tool is None else tool.parameters)
-        schemas, between = properties_of(root, root), "{"
+        schemas, between = properties_of(root, root), ""
+        yield "{"
         while (yield from self._has_parameter(end)):
             key, kind, text = yield from self._parameter()
             if self.format.has_cdata:
@@ -345,7 +394,7 @@ class CallParser:
             value = text if kind == "true" else read_value(text, schemas.get(key, {}), root)
             yield f"{between}{dump(key)}: {dump(value)}"
             between = ", "
-        yield "{}" if between == "{" else "}"
+        yield "}"
 
     def _has_parameter(self, end: str) -> Generator[None, None, bool]:
         begin = self.format.parameter[0]
@@ -371,37 +420,3 @@ class CallParser:
                 assert isinstance(following, str)  # noqa: S101 - text stands between two slots
                 read[part] = yield from self._until((following,))
         return read[KEY], read[KIND], read[VALUE]
-
-
-@dataclass(slots=True)
-class _ObjectScanner:
-    """Finds the end of an object of JSON in streamed text."""
-
-    is_over: bool = False
-    _depth: int = 0
-    _is_string: bool = False
-    _is_escaped: bool = False
-
-    def feed(self, text: str) -> int:
-        """Count the characters of `text` that belong to the object."""
-        for place, char in enumerate(text):
-            if self._is_string:
-                self._in_string(char)
-            elif char == '"':
-                self._is_string = True
-            elif char in "{[":
-                self._depth += 1
-            elif char in "}]":
-                self._depth -= 1
-                if self._depth <= 0:
-                    self.is_over = True
-                    return place + 1
-        return len(text)
-
-    def _in_string(self, char: str) -> None:
-        if self._is_escaped:
-            self._is_escaped = False
-        elif char == "\\":
-            self._is_escaped = True
-        elif char == '"':
-            self._is_string = False

@@ -16,6 +16,7 @@ from app.errors import SchemaRefused
 from app.inference.runner.grammar import AnswerGrammar, Grammars
 from app.inference.runner.sampling import Sampler
 from app.models.parameters import Sampling
+from app.models.text.argument_values import QUOTE
 from app.models.text.call_parser import CallParser
 from app.models.text.tokenizer import Tokenizer
 from app.models.text.tool_formats import TOOL_FORMATS, ToolFormat
@@ -23,6 +24,8 @@ from app.models.text.tools import ToolCall, ToolCallDelta, ToolSpec, join_calls
 from tests import tiny_gguf
 from tests.models.conftest import make_tokenizer
 
+CLOSED_AFTER, MAX_CLOSED = 90, 400
+"""Tokens, each of which is a byte here."""
 SHORT = {"type": "string", "maxLength": 5}
 NODE = {"type": "object", "properties": {"v": {"type": "integer"}, "next": {"$ref": "#/$defs/n"}}}
 SCHEMAS: dict[str, Any] = {
@@ -159,10 +162,7 @@ def test_what_templates_write_may_be_written(folder: Path, known: ToolFormat) ->
     text = known.write(calls)
     assert text.startswith(known.marker)
     grammar = Grammars(words).of_calls(known, tools, known.marker, parallel=True)
-    ids: list[int] = []
-    for part in words.split_special_tokens(text.removeprefix(known.marker)):
-        ids += [part] if isinstance(part, int) else words.encode_continuation(part)
-    assert grammar.takes(ids), text
+    assert grammar.takes(text_ids(words, text.removeprefix(known.marker))), text
     found = parse(known, tools, text)
     assert [json.loads(call.arguments) for call in found] == [
         json.loads(call.arguments) for call in calls
@@ -180,6 +180,58 @@ def test_a_schema_may_refer_to_itself(folder: Path, name: str) -> None:
     for text in filter(None, texts):
         (call,) = parse(known, tools, known.marker + text)
         jsonschema_rs.validate(RECURSIVE, json.loads(call.arguments))
+
+
+LONG: dict[str, Any] = {
+    "text": {"properties": {"a": {"type": "string"}, "b": {"type": "string"}}, "required": ["a"]},
+    "list": {
+        "properties": {
+            "a": {"type": "array", "items": {"type": "string"}, "minItems": 2},
+            "n": {"type": "number"},
+            "t": {"type": "string"},
+        },
+        "required": ["a", "n", "t"],
+    },
+    "map": {
+        "properties": {"a": {"type": "object", "additionalProperties": {"type": "string"}}},
+        "required": ["a"],
+    },
+}
+
+
+@pytest.mark.parametrize(("known", "special"), KINDS, ids=lambda one: getattr(one, "name", one))
+def test_a_call_that_is_closed_comes_to_its_end(
+    folder: Path, known: ToolFormat, *, special: bool
+) -> None:
+    """Wherever it was: in a text, too, in which what ends all else is text."""
+    words = tokenizer(folder, known, special=special)
+    texts = (QUOTE,) if known.arguments == "gemma" else known.parameter[-1:]
+    ends = [text_ids(words, text) for text in texts if isinstance(text, str)]
+    for name, schema in LONG.items():
+        tools = (ToolSpec(name, "", json.dumps({"type": "object", **schema})),)
+        for seed in range(2):
+            random = np.random.default_rng(seed)
+            grammar = Grammars(words).of_calls(known, tools, known.marker, parallel=False)
+            sampler = Sampler(Sampling(temperature=1, seed=seed), grammar=grammar)
+            ids: list[int] = []
+            while len(ids) < MAX_CLOSED and not grammar.is_over:
+                if len(ids) == CLOSED_AFTER:
+                    grammar.close(ends)
+                logits = random.standard_normal(words.vocab_size).astype(np.float32)
+                ids.append(sampler.choose(logits, []))
+                if ids[-1] in words.end_ids:
+                    break
+            assert len(ids) < MAX_CLOSED, words.marked_text(ids)
+            text = known.marker + words.marked_text([i for i in ids if i not in words.end_ids])
+            (call,) = parse(known, tools, text)
+            jsonschema_rs.validate(json.loads(tools[0].parameters), json.loads(call.arguments))
+
+
+def text_ids(words: Tokenizer, text: str) -> list[int]:
+    ids: list[int] = []
+    for part in words.split_special_tokens(text):
+        ids += [part] if isinstance(part, int) else words.encode_continuation(part)
+    return ids
 
 
 HOSTILE: list[Any] = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import json
 import zoneinfo
@@ -122,8 +121,8 @@ class BuiltinTools:
 
     async def _read_page(self, arguments: Mapping[str, Any]) -> str:
         page = await web.fetch_page(text_argument(arguments, "url").strip())
-        if page.is_plain:
-            return await asyncio.to_thread(page.data.decode, "utf-8", "replace")
+        if page.text:
+            return page.text
         document = await self._reader.read(page.name, page.data)
         return document.text
 

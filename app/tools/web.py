@@ -35,30 +35,43 @@ class WebError(WickError):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Content of an address. name: of its file, with an ending that says its kind; is_plain:
-    it is text as it is."""
+    """Content of an address. name: of its file, with an ending that says its kind; text: of what is
+    text as it is, empty for all else."""
 
     data: bytes
     name: str
-    is_plain: bool
+    text: str = ""
 
 
 async def fetch_page(url: str) -> Page:
     """Fetch a page from the internet, and from nowhere else. Raises WebError."""
     if not _ADDRESS.fullmatch(url) or len(url) > MAX_URL_CHARS:
         raise WebError("Give one address that begins with https://.")
-    kind = list[str]()
+    types = list[tuple[str, str]]()
 
     def check(response: httpx.Response) -> None:
-        kind.append(response.headers.get("Content-Type", "").partition(";")[0].strip().lower())
+        kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        types.append((kind, response.charset_encoding or ""))
         _check_status(response)
 
     data = await _get(url, check, MAX_PAGE_BYTES, is_public=True)
-    ending = _ENDINGS.get(kind[-1], "")
-    if not ending and kind[-1].startswith(("text/", "application/json")):
-        return Page(data, "page.txt", is_plain=True)
+    if not data.strip():
+        raise WebError("The page is empty.")
+    kind, charset = types[-1]
+    ending = _ENDINGS.get(kind, "")
+    if not ending and kind.startswith(("text/", "application/json")):
+        return Page(data, "page.txt", _decode(data, charset or "utf-8"))
+    if ending == ".html" and charset:  # what the server says counts more than what the page says
+        data = _decode(data, charset).encode("utf-8-sig")
     path = urlsplit(url).path.rpartition("/")[2]
-    return Page(data, f"page{ending}" if ending else path[-80:] or "page.html", is_plain=False)
+    return Page(data, f"page{ending}" if ending else path[-80:] or "page.html")
+
+
+def _decode(data: bytes, charset: str) -> str:
+    try:
+        return data.decode(charset, "replace")
+    except LookupError:  # there is no such charset
+        return data.decode("utf-8", "replace")
 
 
 def _check_status(response: httpx.Response) -> None:
@@ -80,9 +93,14 @@ async def _get(url: str, check: Any, limit: int, *, is_public: bool) -> bytes:
 
 
 class _Found(msgspec.Struct):
-    title: str = ""
-    url: str = ""
+    title: str | None = ""
+    url: str | None = ""
     content: str | None = ""
+
+    @property
+    def text(self) -> str:
+        lines = self.title, self.url, (self.content or "")[:EXCERPT_CHARS]
+        return "\n".join(line.strip() for line in lines if line and line.strip())
 
 
 class _Results(msgspec.Struct):
@@ -100,8 +118,7 @@ async def search(searxng: str, query: str) -> str:
         found = msgspec.json.decode(data, type=_Results).results[:RESULTS]
     except (msgspec.MsgspecError, UnicodeError):
         raise WebError("The search engine's answer can't be read.") from None
-    lines = [f"{one.title}\n{one.url}\n{(one.content or '')[:EXCERPT_CHARS]}" for one in found]
-    return "\n\n".join(line.strip() for line in lines) or "Nothing was found."
+    return "\n\n".join(one.text for one in found if one.text) or "Nothing was found."
 
 
 def _check_search(response: httpx.Response) -> None:

@@ -106,7 +106,7 @@ async def get_body(
             check(response)
             return await _read_body(response, limit)
     except httpx.HTTPError as error:
-        raise connection_error(error) from error
+        raise connection_error(error, is_kept=False) from error
 
 
 async def _read_body(response: httpx.Response, limit: int) -> bytes:
@@ -139,8 +139,8 @@ def content_length(response: httpx.Response) -> int:
     return int(length) if LENGTH.fullmatch(length) else 0
 
 
-def connection_error(error: httpx.HTTPError) -> PullError:
-    """Describe a failed connection in a sentence."""
+def connection_error(error: httpx.HTTPError, *, is_kept: bool = True) -> PullError:
+    """Describe a failed connection in a sentence. is_kept: another try goes on where it broke."""
     host = error.request.url.host  # perhaps not the one that was asked first
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
@@ -148,9 +148,10 @@ def connection_error(error: httpx.HTTPError) -> PullError:
         return PullError(f"Can't reach {host}; is this machine online?")
     if isinstance(error, httpx.ProxyError):
         return PullError(f"Can't reach the proxy to {host}.")
+    kept = " What has come is kept for another try." if is_kept else ""
     if isinstance(error, httpx.TimeoutException):
-        return PullError(f"{host} sent nothing for a while. What has come is kept for another try.")
-    return PullError(f"The connection to {host} broke. What has come is kept for another try.")
+        return PullError(f"{host} sent nothing for a while.{kept}")
+    return PullError(f"The connection to {host} broke.{kept}")
 
 
 def _public_transport() -> httpx.AsyncHTTPTransport | None:

@@ -130,13 +130,17 @@ class CallParser:
                 yield from self._calls(marker)
                 self._skips_space = True
             except _NoCallError:
-                if self._unread is not None:
-                    self._text = self._unread
-                    yield marker if self._skips_space else space + marker
-                    self._skips_space = False
-                elif self._is_last:
-                    self._text = ""
+                yield from self._give_up(space, marker)
             self.is_calling, self._unread = False, None
+
+    def _give_up(self, space: str, marker: str) -> Iterator[str]:
+        """Give out as text what turned out to be no call; the rest of one that is cut is none."""
+        if self._unread is not None:
+            self._text = self._unread
+            yield marker if self._skips_space else space + marker
+            self._skips_space = False
+        elif self._is_last:
+            self._text = ""
 
     # Text, up to a marker that begins a call.
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from io import TextIOWrapper
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Final
+
+from app.logs.files import PrivateFile
+from app.logs.lines import FACTS
 
 log = logging.getLogger("wick.audit")
 FILE: Final = "audit.log"
@@ -85,21 +85,8 @@ def _write(event: str, facts: Mapping[str, str | int | float | None]) -> None:
         for name, fact in facts.items()
         if fact is not None
     }
-    log.info(json.dumps({"at": at, "event": event} | known))
-
-
-class _PrivateFile(RotatingFileHandler):
-    """Log file that only its owner may read. When the disk is full, events still go to the log."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        pass
-
-    def _open(self) -> TextIOWrapper:
-        return open(self.baseFilename, self.mode, encoding=self.encoding, opener=_open_private)  # type: ignore[return-value]
-
-
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    message = json.dumps({"at": at, "event": event} | known)
+    log.info("%s", message, extra={FACTS: {"event": event} | known})
 
 
 @contextmanager
@@ -109,7 +96,7 @@ def write_audit_file(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / FILE
-    handler = _PrivateFile(path, maxBytes=MAX_FILE_BYTES, backupCount=OLD_FILES, encoding="utf-8")
+    handler = PrivateFile(path, maxBytes=MAX_FILE_BYTES, backupCount=OLD_FILES, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(message)s"))
     before = log.level
     log.setLevel(logging.INFO)

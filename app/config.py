@@ -113,7 +113,9 @@ class Settings:
     searxng: str = ""
     piper: str = "piper"
     piper_voice: Path | None = None
+    log: Literal["text", "json"] = "text"
     log_level: str = "info"
+    log_mb: int = 20
     key: str = field(default="", repr=False)
 
     @property
@@ -302,5 +304,7 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "piper": setting_values.parse_text,
     "piper_voice": setting_values.parse_path,
     "key": setting_values.parse_text,
+    "log": setting_values.one_of("text", "json"),
     "log_level": setting_values.one_of("debug", "info", "warning", "error"),
+    "log_mb": setting_values.number(1, 100_000),
 }

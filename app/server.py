@@ -26,7 +26,7 @@ from app.api.openai import speech as openai_speech
 from app.config import Settings, asset_dir
 from app.db.connection import open_database
 from app.errors import WickError
-from app.web import addresses, assets, bodies, errors, socket
+from app.web import addresses, assets, bodies, errors, request_log, socket
 from app.web.context import ServerContext
 from app.web.live import chat as live_chat
 from app.web.live import comparison as live_comparison
@@ -94,6 +94,7 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
     app.asgi_websocket_class = socket.BoundedConnection
     bodies.compress(app)
     metrics.install(app)
+    request_log.install(app)
     hosts.install(app, settings)
     auth.install(app, settings)
     for blueprint in (
@@ -172,7 +173,8 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
     addresses.lead_below(app, settings)
     inside = addresses.BasePath(addresses.Aliases(app.asgi_app), settings.base_path)
     behind = proxies.Proxies(inside, settings.trusted_proxies)
-    app.asgi_app = proxy_login.LoginHeader(behind, settings)  # type: ignore[method-assign]
+    known = proxy_login.LoginHeader(behind, settings)
+    app.asgi_app = request_log.RequestIds(known, settings.trusted_proxies)  # type: ignore[method-assign]
 
     @app.while_serving
     async def events() -> AsyncGenerator[None, None]:

@@ -18,23 +18,24 @@ ALLOWED = {
     "net": set[str](),
     "markup": set[str](),
     "temp_folders": set[str](),
+    "logs": {"errors"},
     "background": {"errors"},
     "age": {"background", "errors"},
-    "audit": set[str](),
+    "audit": {"logs"},
     "setting_values": {"errors", "net"},
     "config": {"errors", "net", "setting_values"},
     "disk_reserve": {"errors"},
     "datadir": {"errors", "disk_reserve"},
     "local_server": {"errors", "config", "datadir"},
-    "backup": {"age", "background", "errors", "config", "datadir", "db", "disk_reserve"},
+    "backup": {"age", "background", "errors", "config", "datadir", "db", "disk_reserve", "logs"},
     "doctor": {
         *("backup", "config", "datadir", "db", "errors", "inference", "media", "models"),
     },
     "service_unit": {"errors"},
-    "models": {"errors", "config", "net"},
+    "models": {"errors", "config", "logs", "net"},
     "db": {"errors", "config"},
-    "inference": {"errors", "config", "models", "temp_folders"},
-    "media": {"errors", "config", "inference", "models"},
+    "inference": {"errors", "config", "logs", "models", "temp_folders"},
+    "media": {"errors", "config", "inference", "logs", "models"},
     "documents": {"errors", "config"},
     "metrics": {"config", "inference", "models", "__init__"},
     "bench": {"errors", "config", "inference", "models"},
@@ -52,7 +53,7 @@ ALLOWED = {
     "accounts": {"audit", "errors", "config", "db"},
     "conversations": {
         *("age", "audit", "errors", "config", "background", "disk_reserve", "documents"),
-        *("inference", "db", "media", "models", "tools"),
+        *("inference", "db", "logs", "media", "models", "tools"),
     },
     "services": {
         *(
@@ -69,7 +70,7 @@ ALLOWED = {
     },
     "web": {
         *("age", "audit", "errors", "config", "accounts", "conversations", "inference", "db"),
-        *("documents", "markup", "media", "metrics", "models", "net", "services", "tools"),
+        *("documents", "logs", "markup", "media", "metrics", "models", "net", "services", "tools"),
     },
     "api": {
         *(
@@ -98,13 +99,13 @@ ALLOWED = {
             "server",
             "accounts",
         ),
-        *("backup", "doctor", "service_unit"),
+        *("backup", "doctor", "logs", "service_unit"),
         *("conversations", "inference", "db", "media", "models", "bench", "terminal"),
         *("temp_folders", "tools"),
     },
     "terminal": {
         *("age", "errors", "config", "local_server", "conversations", "markup", "models", "net"),
-        *("documents", "temp_folders"),
+        *("documents", "logs", "temp_folders"),
     },
     "__main__": {"cli"},
 }
@@ -119,7 +120,7 @@ MARKUP_IS_THE_MATTER = (
 # What the child process may import, so that it starts fast and knows nothing of people.
 RUNNER_MAY_IMPORT = (
     *("app.errors", "app.inference.protocol", "app.inference.context_window"),
-    *("app.inference.kv_files", "app.inference.runner"),
+    *("app.inference.kv_files", "app.inference.runner", "app.logs.child"),
     *("app.models.adapted", "app.models.engines", "app.models.model"),
     "app.models.devices",
     "app.models.parameters",
@@ -129,7 +130,7 @@ RUNNER_MAY_IMPORT = (
 # What media children may import: they get bytes from outside, and know nothing of people.
 MEDIA_CHILD_MAY_IMPORT = (
     *("app.errors", "app.media.permits", "app.media.protocol", "app.media.child"),
-    *("app.inference.runner.hardening", "app.inference.runner.threads"),
+    *("app.inference.runner.hardening", "app.inference.runner.threads", "app.logs.child"),
 )
 
 # What MCP connectors may import: they get messages from outside, and know nothing of users.

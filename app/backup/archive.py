@@ -34,6 +34,7 @@ from app.db.migrations import newest_version
 from app.disk_reserve import CACHES
 from app.disk_reserve import FILE as RESERVE
 from app.errors import BackupError, DecryptionFailed, InvalidPassphrase
+from app.logs.files import FOLDER as LOGS
 
 FORMAT: Final = "wick-backup"
 VERSION: Final = 1
@@ -41,7 +42,7 @@ MANIFEST: Final = "manifest.json"
 DATABASE: Final = "wick.db"
 MAX_MANIFEST_BYTES: Final = 64 << 20
 _CHUNK_BYTES: Final = 1 << 20
-_LEFT_OUT: Final = frozenset({LOCK, OWNER_FILE, RESERVE, CACHES, DATABASE})
+_LEFT_OUT: Final = frozenset({LOCK, OWNER_FILE, RESERVE, CACHES, LOGS, DATABASE})
 _ENDINGS_LEFT_OUT: Final = ("-wal", "-shm", "-journal", ".part", ".tmp")
 
 _BROKEN: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "service": ("app.cli.service:add_parser", "start Wick with this machine"),
     "health": ("app.cli.health:add_parser", "tell whether the server answers"),
     "doctor": ("app.cli.doctor:add_parser", "check data, models and engines"),
+    "logs": ("app.cli.logs:add_parser", "show what the server has logged"),
     "completion": ("app.cli.completion:add_parser", "print the completion of a shell"),
     "bench": ("app.cli.bench:add_parser", "measure how fast a model runs here"),
 }

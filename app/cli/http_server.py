@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from app.config import Settings
 from app.errors import StoreError, StoreUnusable
+from app.logs.writer import log_task_failure
 
 if TYPE_CHECKING:
     from hypercorn.config import Config
@@ -45,7 +46,7 @@ class HttpServer:
         """
         from hypercorn.asyncio import serve
 
-        asyncio.get_running_loop().set_exception_handler(_ignore_cancelled)
+        asyncio.get_running_loop().set_exception_handler(log_task_failure)
         await _start(self.app)
 
         async def shut_down() -> None:
@@ -131,12 +132,6 @@ def _frozen_gc() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
-
-
-def _ignore_cancelled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Pass over connections cancelled at the end, which Python 3.11 reports as errors."""
-    if not isinstance(context.get("exception"), asyncio.CancelledError):
-        loop.default_exception_handler(context)
 
 
 def _started(app: Quart) -> Any:

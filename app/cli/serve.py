@@ -17,6 +17,7 @@ from app.cli.http_server import create_server
 from app.config import Settings
 from app.datadir import FolderLock, lock_data_folder
 from app.errors import ConfigError
+from app.logs.writer import screen_sink, write_log
 from app.net import is_loopback
 
 if TYPE_CHECKING:
@@ -152,15 +153,17 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         if not 1 <= arguments.port <= 65535:
             raise ConfigError(f"--port {arguments.port} is wrong: it takes 1 to 65535.")
         settings = replace(settings, port=arguments.port)
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s"
-    )
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # servers are looked at all the time
     check(settings)
     _check_address(settings)
     _check_folders(settings)
-    warn(settings)
-    with lock_data_folder(settings.data_dir, "wick serve") as ownership:
+    is_verbose = settings.log_level == "debug"
+    screen = screen_sink(sys.stderr, settings.log, is_verbose=is_verbose)
+    size = settings.log_mb << 20
+    with (
+        lock_data_folder(settings.data_dir, "wick serve") as ownership,
+        write_log(settings.data_dir, settings.log_level, size, screen),
+    ):
+        warn(settings)
         asyncio.run(_serve(settings, ownership))
     return 0
 

@@ -23,6 +23,7 @@ from app.documents.progress import PageProgress
 from app.errors import StoreError
 from app.inference.protocol import Delta, Failed, Finished, Prefill
 from app.inference.queue import Interrupted, ModelLoading, Queued, RequestEvent
+from app.logs.request_ids import RequestRef, current_request
 
 log = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 1.0
@@ -67,7 +68,7 @@ class AnswerRecorder:
     previous_run: of an answer that goes on, what was measured before. on_calls: takes the calls
     with which a run has ended, and what was measured; then the answer goes on. has_begun: the model
     reads or writes. path: what it follows; searched: ids of files that are not given
-    whole; progress: through the documents in that. is_postponed:
+    whole; progress: through the documents in that. origin: what asked for it. is_postponed:
     it is left to the next start of Wick, and nothing more happens to it.
     """
 
@@ -78,6 +79,7 @@ class AnswerRecorder:
     on_end: Callable[[AnswerRecorder], None]
     on_calls: Callable[[AnswerRecorder, list[CallRecord], Counts], None]
     submitted: float = field(default_factory=time.monotonic)
+    origin: RequestRef = field(default_factory=current_request)
     previous_run: Measurements | None = None
     drafts: CallDrafts = field(default_factory=CallDrafts)
     first_token: float | None = None

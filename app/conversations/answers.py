@@ -313,7 +313,7 @@ class AnswerService:
             answer.end_without_run("stopped", None)
             return
         try:
-            request = Request(command, stream.user_id, answer.on_event)
+            request = Request(command, stream.user_id, answer.on_event, origin=answer.origin)
             self._pool.worker(stream.model).submit(request)
         except RequestError as error:
             answer.end_without_run("interrupted", str(error))

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from app.errors import QueueFull
@@ -39,7 +40,12 @@ log = logging.getLogger(__name__)
 UsageEvent = Prefill | Delta | Finished | Failed | Aborted
 UsageCallback = Callable[[Request, UsageEvent], str | None]
 """Called with whatever tells what a request takes. A sentence ends it."""
+EventCallback = Callable[[Request, RequestEvent], None]
 REFRESH_SECONDS = 2.0  # between new estimates for those who wait
+
+
+def ignore_event(request: Request, event: RequestEvent) -> None:
+    """Hear nothing."""
 
 
 class Runner(Protocol):
@@ -62,7 +68,8 @@ class Runner(Protocol):
 class Dispatcher:
     """Knows nothing of loading: requests go to the attached runner while there is one.
 
-    on_change: called when a request came, began or ended; on_usage: with what one takes.
+    on_change: called when a request came, began or ended; on_usage: with what one takes;
+    on_event: with all that requests are told.
     """
 
     def __init__(
@@ -73,6 +80,7 @@ class Dispatcher:
         slots: int,
         on_change: Callable[[], None],
         on_usage: UsageCallback | None = None,
+        on_event: EventCallback = ignore_event,
     ) -> None:
         self.hits = CacheStats()
         self.answered = 0
@@ -82,6 +90,7 @@ class Dispatcher:
         self._name = name
         self._on_change = on_change
         self._on_usage = on_usage
+        self._on_event = on_event
         self._queue = FairQueue(queue_limit)
         self._eta = EtaEstimator()
         self._speed = WeightedRate()
@@ -152,7 +161,7 @@ class Dispatcher:
             running.is_cancelled = True
             self._runner.send(Cancel(request_id))
         if (request := self._queue.remove(request_id)) is not None:
-            _notify(request, _cancelled(request))
+            self._notify(request, _cancelled(request))
         self.dispatch()
 
     def attach(self, runner: Runner) -> None:
@@ -189,11 +198,11 @@ class Dispatcher:
         if self._refresh is not None:
             self._refresh.cancel()
         for request in ended:
-            _notify(request, Interrupted(request.id, message))
+            self._notify(request, Interrupted(request.id, message))
 
     def fail_waiting(self, message: str) -> None:
         for request in self._queue.clear():
-            _notify(request, Failed(request.id, message))
+            self._notify(request, Failed(request.id, message))
 
     def on_runner_died(self, how: str) -> None:
         """The runner ended `how`: what ran ends with its text; what it had not begun goes back."""
@@ -202,9 +211,9 @@ class Dispatcher:
         for request in reversed(ended):
             if request.was_begun or request.is_retry:
                 message = f"The model's process ended {how}. Please try again."
-                _notify(request, Interrupted(request.id, message))
+                self._notify(request, Interrupted(request.id, message))
             elif request.is_cancelled:
-                _notify(request, _cancelled(request))
+                self._notify(request, _cancelled(request))
             else:
                 request.is_retry, request.is_preempted = True, False
                 self._queue.requeue(request)
@@ -223,10 +232,10 @@ class Dispatcher:
         if isinstance(event, Finished | Failed | Aborted):
             self._end(request, event)
         elif isinstance(event, Stalled):
-            _notify(request, ModelLoading(request.id, event.detail))
+            self._notify(request, ModelLoading(request.id, event.detail))
         else:
             self._eta.on_event(request, event)
-            _notify(request, event)
+            self._notify(request, event)
             self._meter(request, event)
 
     def notify(self, detail: str) -> None:
@@ -242,7 +251,7 @@ class Dispatcher:
                 break
             self._running[request.id] = request
             self._runner.send(replace(request.command, owner=str(request.user_id)))
-            _notify(request, Queued(request.id, 0))
+            self._notify(request, Queued(request.id, 0))
         self._notify_positions()
         self._on_change()
 
@@ -259,15 +268,15 @@ class Dispatcher:
             elif self._on_usage is not None:
                 self._on_usage(request, event)
             if isinstance(event, Aborted):
-                _notify(request, Interrupted(request.id, event.message))
+                self._notify(request, Interrupted(request.id, event.message))
             elif (
                 isinstance(event, Finished)
                 and event.reason == "cancelled"
                 and request.quota_message
             ):
-                _notify(request, Interrupted(request.id, request.quota_message, event))
+                self._notify(request, Interrupted(request.id, request.quota_message, event))
             else:
-                _notify(request, event)
+                self._notify(request, event)
         self.dispatch()
 
     def _meter(self, request: Request, event: Prefill | Delta) -> None:
@@ -301,9 +310,9 @@ class Dispatcher:
         starts = self._starts(order)
         for place, (request, start) in enumerate(zip(order, starts, strict=True), start=1):
             if self._detail is not None and place <= self.slots:
-                _notify(request, ModelLoading(request.id, self._detail))
+                self._notify(request, ModelLoading(request.id, self._detail))
             else:
-                _notify(request, Queued(request.id, place, start))
+                self._notify(request, Queued(request.id, place, start))
         if order and self._refresh is None:
             loop = asyncio.get_running_loop()
             self._refresh = loop.call_later(REFRESH_SECONDS, self._announce_again)
@@ -316,15 +325,17 @@ class Dispatcher:
         self._refresh = None
         self._notify_positions()
 
+    def _notify(self, request: Request, event: RequestEvent) -> None:
+        """A listener that fails harms no other request, and its own keeps its place and its end."""
+        request.note_time(event)
+        for listener in (request.listener, partial(self._on_event, request)):
+            try:
+                listener(event)
+            except Exception:
+                name = type(event).__name__
+                log.exception("An event of request %d was lost: %s", request.id, name)
+
 
 def _cancelled(request: Request) -> Finished:
     """The end of one that had not begun."""
     return Finished(request.id, "cancelled", 0, 0, 0, 0.0, 0.0, 0)
-
-
-def _notify(request: Request, event: RequestEvent) -> None:
-    """A listener that fails harms no other request, and its own keeps its place and its end."""
-    try:
-        request.listener(event)
-    except Exception:
-        log.exception("What request %d should hear was lost: %s", request.id, type(event).__name__)

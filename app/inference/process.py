@@ -26,6 +26,8 @@ from app.inference.protocol import (
     to_line,
 )
 from app.inference.termination import kill_and_wait
+from app.logs.child import relay_lines
+from app.logs.request_ids import create_detached_task
 from app.models.devices import CPU_ONLY, Placement
 from app.models.memory import AUTO_CONTEXTS
 from app.models.model import Model
@@ -83,7 +85,7 @@ class RunnerProcess:
         self._process = process
         self._events = events
         self._stderr_tail: deque[str] = deque(maxlen=20)
-        self._listening = asyncio.create_task(self._read_stderr(), name=f"noise of {model.name}")
+        self._listening = create_detached_task(self._read_stderr(), name=f"noise of {model.name}")
         self.loaded = Loaded(slots=0, context_length=0, seconds=0.0)
 
     @classmethod
@@ -201,10 +203,8 @@ class RunnerProcess:
 
     async def _read_stderr(self) -> None:
         assert self._process.stderr is not None  # noqa: S101 - asked for a pipe
-        while chunk := await self._process.stderr.read(4096):
-            for line in chunk.decode("utf-8", "replace").splitlines():
-                self._stderr_tail.append(line[:500])
-                log.debug("%s: %s", self.model.name, line)
+        async for line in relay_lines(self._process.stderr, f"runner of {self.model.name}", log):
+            self._stderr_tail.append(line[:500])
 
 
 def _command_line(model: Model, options: RunnerOptions, events_fd: int) -> list[str]:

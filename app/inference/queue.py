@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from app.inference.protocol import Delta, Failed, Finished, Generate, Prefill
+from app.logs.request_ids import RequestRef, current_request
 
 _KEEP: Final = 0.7  # of what was measured before, at each new measurement
 _LATE_SHARE: Final = 0.25  # of a usual answer that one which is longer already is given still
@@ -62,7 +63,8 @@ class Request:
     turn: the round of the queue in which it is served, where everybody is served once a round.
     prompt_left: tokens still to be read, None while that is unknown; answered: characters written.
     spent: tokens read and written so far; quota_message: the sentence with which it was ended for
-    them. submitted: when it came, in seconds of the monotonic clock.
+    them. submitted, begun_at, first_token_at: when it came, was handed to the runner and got its
+    first token, in seconds of the monotonic clock. origin: what asked for it.
     """
 
     command: Generate
@@ -79,6 +81,9 @@ class Request:
     spent: int = 0
     quota_message: str = ""
     submitted: float = field(default_factory=time.monotonic)
+    begun_at: float | None = None
+    first_token_at: float | None = None
+    origin: RequestRef = field(default_factory=current_request)
 
     @property
     def id(self) -> int:
@@ -90,6 +95,13 @@ class Request:
             self.spent = max(0, event.done - event.cached)
         else:
             self.spent += event.count
+
+    def note_time(self, event: RequestEvent) -> None:
+        """Keep when it was begun and answered for the first time."""
+        if isinstance(event, Queued) and not event.position and self.begun_at is None:
+            self.begun_at = time.monotonic()
+        elif isinstance(event, Delta) and self.first_token_at is None:
+            self.first_token_at = time.monotonic()
 
 
 class FairQueue:

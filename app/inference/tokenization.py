@@ -14,6 +14,7 @@ import msgspec
 from app.errors import ApiError, QueueFull
 from app.inference.protocol import CHARACTERS_PER_IMAGE, Generate, to_line
 from app.inference.remote.request import TokenEstimator
+from app.logs.child import relay_noise
 from app.models.model import Model, Turn
 from app.models.text.token_count import can_count
 from app.models.text.tokenization_job import TokenizationJob, TokenizationResult
@@ -85,7 +86,8 @@ async def _run(model: Model, job: TokenizationJob) -> TokenizationResult | None:
     except TimeoutError:
         log.warning("Tokenizing for %s took too long.", model.name)
     except msgspec.MsgspecError:
-        log.warning("A text was not tokenized for %s: %s", model.name, noise.decode()[-500:])
+        log.warning("A text was not tokenized for %s.", model.name)
+        relay_noise(noise, "tokenization", log)
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()

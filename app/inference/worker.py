@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from app.errors import ModelBusy, ModelError, ModelLoadError, ShuttingDown
-from app.inference.dispatcher import Dispatcher, Runner, UsageCallback
+from app.inference.dispatcher import Dispatcher, EventCallback, Runner, UsageCallback, ignore_event
 from app.inference.lifecycle import (
     Backoff,
     CallLater,
@@ -33,7 +33,8 @@ class Worker:
     """Requests in, events out. `run` is the task; everything else may be called beside it.
 
     on_change: called on every change of state and progress; on_capacity: when it may be less busy;
-    on_usage: with what a request takes; on_crash: with how its runner ended unexpectedly.
+    on_usage: with what a request takes; on_event: with what requests are told; on_crash: with how
+    its runner ended unexpectedly.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Worker:
         on_change: Callable[[], None] = lambda: None,
         on_capacity: Callable[[], None] = lambda: None,
         on_usage: UsageCallback | None = None,
+        on_event: EventCallback = ignore_event,
         on_crash: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self.name = name
@@ -58,7 +60,12 @@ class Worker:
         self._on_capacity = on_capacity
         self._on_crash = on_crash
         self._dispatcher = Dispatcher(
-            name, queue_limit=queue_limit, slots=slots, on_change=self._refresh, on_usage=on_usage
+            name,
+            queue_limit=queue_limit,
+            slots=slots,
+            on_change=self._refresh,
+            on_usage=on_usage,
+            on_event=on_event,
         )
         self._loading = Loading(load, self._notify)
         self._backoff = Backoff(clock)

@@ -13,6 +13,7 @@ from typing import Protocol
 from app.config import Settings
 from app.errors import ModelError, ModelLoadError, ShuttingDown
 from app.inference import kv_files
+from app.inference.answer_log import log_answer
 from app.inference.device_monitor import DeviceMonitor, DeviceSource, list_devices
 from app.inference.dispatcher import Runner, UsageEvent
 from app.inference.gpu_loads import GpuLoad, GpuLoads
@@ -22,9 +23,10 @@ from app.inference.memory_budget import LoadedModel, MemoryBudget, MemoryHolder,
 from app.inference.model_state import ModelState, WorkerStatus
 from app.inference.process import RunnerOptions, RunnerProcess
 from app.inference.protocol import Aborted, Delta, Failed, Finished, Prefill, SetLimits
-from app.inference.queue import Request
+from app.inference.queue import Request, RequestEvent
 from app.inference.remote.servers import HealthMonitor
 from app.inference.worker import STOPPING, Worker
+from app.logs.request_ids import create_detached_task
 from app.models import memory
 from app.models.devices import gpus
 from app.models.install.pulls import PullManager
@@ -67,8 +69,8 @@ class WorkerPool:
         list_gpus: DeviceSource = list_devices,
     ) -> None:
         self.listeners: list[Callable[[], None]] = []
-        self.observers: list[Callable[[str, Request, UsageEvent], None]] = []
-        """Called with the name of a model and what tells how a request of it goes."""
+        self.observers: list[Callable[[str, Request, RequestEvent], None]] = [log_answer]
+        """Called with the name of a model and what a request of it is told."""
         self._admission = admission
         self._is_closed = False
         self._settings = settings
@@ -99,15 +101,18 @@ class WorkerPool:
                 keep_alive=self._settings.keep_alive,
                 on_change=functools.partial(self._on_change, name),
                 on_capacity=self.memory.notify,
-                on_usage=functools.partial(self._record_usage, name),
+                on_usage=self._record_usage,
+                on_event=functools.partial(self._on_event, name),
                 on_crash=functools.partial(self._gpu.on_crash, name),
             )
             self._start(name)
         return self._workers[name]
 
-    def _record_usage(self, name: str, request: Request, event: UsageEvent) -> str | None:
+    def _on_event(self, name: str, request: Request, event: RequestEvent) -> None:
         for observer in self.observers:
             observer(name, request, event)
+
+    def _record_usage(self, request: Request, event: UsageEvent) -> str | None:
         if isinstance(event, Failed | Aborted):
             return None
         return self._admission.record_usage(request, event)
@@ -316,7 +321,7 @@ class WorkerPool:
         self._folder.close()
 
     def _start(self, name: str) -> None:
-        task = asyncio.create_task(self._workers[name].run(), name=f"worker {name}")
+        task = create_detached_task(self._workers[name].run(), name=f"worker {name}")
         self._tasks[name] = task
         task.add_done_callback(functools.partial(self._restart, name))
 

@@ -20,6 +20,7 @@ from typing import Final
 
 from app.config import Settings, confined_environment
 from app.errors import MediaError, MediaFailed, MediaNotSetUp, MediaTooLarge, QueueFull
+from app.logs.child import relay_noise
 from app.media.thread_holder import NO_THREADS, ThreadHolder
 
 log = logging.getLogger(__name__)
@@ -128,7 +129,9 @@ async def _run(command: Sequence[str], line: str) -> bytes:
             stream.cancel()
         await asyncio.shield(process.wait())
     if code or sound[:4] != b"RIFF" or sound[8:12] != b"WAVE":
-        log.error("piper ended with %d and no sound: %s", code, words.decode("utf-8", "replace"))
+        log.error("piper ended with %d and no sound.", code)
+        # It may repeat what it reads.
+        relay_noise(words.replace(line.strip().encode(), b"..."), "piper", log)
         raise MediaFailed("The voice failed. The server's log says why.")
     return sound
 

@@ -17,6 +17,8 @@ from typing import Final
 from app.config import runner_environment
 from app.errors import MediaFailed
 from app.inference.termination import kill_and_wait
+from app.logs.child import relay_lines
+from app.logs.request_ids import create_detached_task
 from app.media.protocol import (
     CancelWork,
     MediaCommand,
@@ -63,7 +65,7 @@ class MediaProcess:
         self._process = process
         self._events = events
         self._stderr_tail: deque[str] = deque(maxlen=20)
-        self._reading = asyncio.create_task(self._read_stderr(), name=f"noise of {options.kind}")
+        self._reading = create_detached_task(self._read_stderr(), name=f"noise of {options.kind}")
 
     @classmethod
     async def start(cls, options: MediaOptions) -> MediaProcess:
@@ -189,9 +191,8 @@ class MediaProcess:
 
     async def _read_stderr(self) -> None:
         assert self._process.stderr is not None  # noqa: S101 - asked for a pipe
-        while chunk := await self._process.stderr.read(4096):
-            for line in chunk.decode("utf-8", "replace").splitlines():
-                self._stderr_tail.append(line[:500])
+        async for line in relay_lines(self._process.stderr, f"{self._options.kind} child", log):
+            self._stderr_tail.append(line[:500])
 
 
 def _command_line(options: MediaOptions, events_fd: int) -> list[str]:

@@ -14,6 +14,7 @@ from app.errors import MediaError, MediaFailed, ShuttingDown, WickError
 from app.inference.lifecycle import CallLater, IdleTimer, call_later
 from app.inference.memory_budget import MAIN, MemoryBudget
 from app.inference.model_state import ModelState
+from app.logs.request_ids import create_detached_task
 from app.media.jobs import Job, JobQueue
 from app.media.process import MediaOptions, MediaProcess
 from app.media.protocol import MediaCommand, MediaKind, MediaResult
@@ -103,7 +104,7 @@ class MediaWorker:
         self._jobs.add(job)
         self._wanted.set()
         if self._task is None:
-            self._task = asyncio.create_task(self._serve(), name=f"worker {self.kind}")
+            self._task = create_detached_task(self._serve(), name=f"worker {self.kind}")
         try:
             return await job.result
         except asyncio.CancelledError:

@@ -10,9 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import generate_latest
 
 import app
-from app.inference.dispatcher import UsageEvent
-from app.inference.protocol import Aborted, Delta, Failed, Finished
-from app.inference.queue import Request
+from app.inference.protocol import Delta, Failed, Finished
+from app.inference.queue import Interrupted, Request, RequestEvent
 
 _RESPONSE_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _WAITING_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -76,25 +75,34 @@ class Meters:
         self._responses.labels(method, route or OTHER, status).inc()
         self._seconds.labels(method, route or OTHER).observe(seconds)
 
-    def count_usage(self, model: str, request: Request, event: UsageEvent) -> None:
-        """Count what is told of a request."""
+    def count_usage(self, model: str, request: Request, event: RequestEvent) -> None:
+        """Count what a request is told."""
         match event:
             case Delta():
                 if request.id not in self._begun:
                     self._begun.add(request.id)
                     self._first.labels(model).observe(self._clock() - request.submitted)
             case Finished():
-                self._begun.discard(request.id)
-                self._answers.labels(model, event.reason).inc()
-                self._prompt.labels(model, event.tier).inc(event.cached_tokens)
-                evaluated = max(0, event.prompt_tokens - event.cached_tokens)
-                self._prompt.labels(model, "evaluated").inc(evaluated)
-                self._completion.labels(model).inc(event.completion_tokens)
-                self._prefill_seconds.labels(model).inc(event.prefill_seconds)
-                self._decode_seconds.labels(model).inc(event.decode_seconds)
-            case Failed() | Aborted():
-                self._begun.discard(request.id)
-                self._answers.labels(model, type(event).__name__.lower()).inc()
+                self._end(model, request, event.reason)
+                self._count_tokens(model, event)
+            case Interrupted():
+                self._end(model, request, "interrupted")
+                if event.finished is not None:
+                    self._count_tokens(model, event.finished)
+            case Failed():
+                self._end(model, request, "failed")
+
+    def _end(self, model: str, request: Request, outcome: str) -> None:
+        self._begun.discard(request.id)
+        self._answers.labels(model, outcome).inc()
+
+    def _count_tokens(self, model: str, event: Finished) -> None:
+        self._prompt.labels(model, event.tier).inc(event.cached_tokens)
+        evaluated = max(0, event.prompt_tokens - event.cached_tokens)
+        self._prompt.labels(model, "evaluated").inc(evaluated)
+        self._completion.labels(model).inc(event.completion_tokens)
+        self._prefill_seconds.labels(model).inc(event.prefill_seconds)
+        self._decode_seconds.labels(model).inc(event.decode_seconds)
 
     def text(self) -> bytes:
         """Return all figures in Prometheus' text format. Blocks: some are read from the disk."""

@@ -15,8 +15,7 @@ from contextlib import (
     asynccontextmanager,
 )
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from rich.console import Console
 
@@ -25,6 +24,7 @@ from app.conversations.answer_state import AnswerRef
 from app.conversations.settings import ChatSettings
 from app.errors import ConfigError, DataFolderInUse, WickError
 from app.local_server import CHAT_COMMAND, acquire_or_discover, tls_context
+from app.logs.writer import write_log
 from app.temp_folders import scratch
 from app.terminal.answer_display import show
 from app.terminal.files import LocalFile
@@ -45,9 +45,6 @@ from app.terminal.records import (
 from app.terminal.screen import PlainScreen, Screen, TerminalScreen
 
 # Which Wick the terminal talks to: a server that was named, one that runs here, or none.
-
-
-LOG: Final = "chat.log"
 
 
 class PrivateServer(NamedTuple):
@@ -86,7 +83,8 @@ async def open_backend(
             yield await stack.enter_async_context(connect(url, key, trust))
             return
         if is_owned:
-            _log_to(settings.data_dir / LOG)
+            size = settings.log_mb << 20
+            stack.enter_context(write_log(settings.data_dir, "warning", size))
         else:
             folder = stack.enter_context(scratch("wick-chat-"))
             settings = replace(settings, data_dir=folder)
@@ -95,14 +93,6 @@ async def open_backend(
         backend = await stack.enter_async_context(connect_private(server.url, server.secret))
         backend.can_save = is_owned
         yield backend
-
-
-def _log_to(path: Path) -> None:
-    """Send what goes wrong inside to a file and not to the screen."""
-    path.touch(mode=0o600)
-    logging.basicConfig(
-        filename=path, level="WARNING", format="%(asctime)s %(levelname)-7s %(message)s"
-    )
 
 
 # From the options of the command line to the conversation, the answer or the list.

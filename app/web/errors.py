@@ -22,6 +22,7 @@ from app.errors import (
 )
 from app.inference.protocol import Failed
 from app.inference.queue import Interrupted
+from app.logs.request_ids import current_request
 from app.web.addresses import is_anthropic_path, is_api_path, is_by_program, is_ollama_path
 from app.web.bodies import format_size, max_body_bytes
 from app.web.context import server_context
@@ -182,10 +183,16 @@ async def _explain(error: WickError | HTTPException) -> Response:
 
 async def _handle_unexpected(error: Exception) -> Response:
     log.error("An error inside Wick.", exc_info=error)
-    text = "Something went wrong inside Wick. Its log says more."
+    text = f"Something went wrong inside Wick. Its log says more{_request_hint()}."
     if _is_for_program():
         return respond(ApiError(text, status=500), request.path)
     return await _error_response(500, text)
+
+
+def _request_hint() -> str:
+    """Name the request, by which `wick logs --request` finds what happened."""
+    request_id = current_request().id
+    return f" (request {request_id})" if request_id else ""
 
 
 def _is_for_program() -> bool:

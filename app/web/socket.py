@@ -24,6 +24,7 @@ from app.audit import audit
 from app.conversations.hub import Hub, Subscription
 from app.errors import ChatError, StoreError
 from app.web.context import SERVICE_RESTART, server_context
+from app.web.request_log import socket_message
 from app.web.security.identity import identity
 
 log = logging.getLogger(__name__)
@@ -190,7 +191,8 @@ async def _receive_loop(tab: Connection, sessions: Sessions, session_id: int) ->
             continue
         if session_id and await sessions.touch(session_id) is None:
             raise CloseConnection(POLICY)
-        await tab.on_message(data)
+        with socket_message():
+            await tab.on_message(data)
 
 
 async def _enforce_page_limit(hub: Hub, tab: Connection) -> None:

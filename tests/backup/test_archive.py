@@ -39,7 +39,13 @@ def settings(tmp_path: Path) -> Settings:
     folder = tmp_path / "data"
     with tarfile.open(RECORDED) as archive:
         archive.extractall(folder, filter="data")
-    for name in ("pictures/ab/abc.png", "kv/x/snapshot", "models/m/model.gguf", "reserve"):
+    for name in (
+        "pictures/ab/abc.png",
+        "kv/x/snapshot",
+        "models/m/model.gguf",
+        "reserve",
+        "logs/wick.log",
+    ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(name.encode() * 1000)
     (folder / "wick.db.before-2").write_bytes(b"old")
@@ -58,7 +64,17 @@ def test_a_restored_folder_is_what_was_backed_up(settings: Settings, tmp_path: P
     assert file.stat().st_mode & 0o777 == 0o600
     assert verify_backup(file) == written
     assert {"wick.db", "pictures/ab/abc.png"} <= set(written.files)
-    left_out = ("kv", "models", "reserve", "wick.lock", "owner", "wick.db.", "wick.db-", "link")
+    left_out = (
+        "logs",
+        "kv",
+        "models",
+        "reserve",
+        "wick.lock",
+        "owner",
+        "wick.db.",
+        "wick.db-",
+        "link",
+    )
     assert not [name for name in written.files if name.startswith(left_out)]
     assert restore_backup(file, other) == written
     assert dump(other / "wick.db") == dump(settings.data_dir / "wick.db")

@@ -28,14 +28,19 @@ class Terminal:
     """Terminal of 80 columns by default."""
 
     def __init__(
-        self, environ: Mapping[str, str], *words: str, folder: Path, width: int = 80
+        self,
+        environ: Mapping[str, str],
+        *words: str,
+        folder: Path,
+        width: int = 80,
+        command: str = "chat",
     ) -> None:
         self.screen = pyte.HistoryScreen(width, 40, history=5000)
         self._stream = pyte.ByteStream(self.screen)
         self._descriptor, theirs = os.openpty()
         termios.tcsetwinsize(theirs, (40, width))
         given = {**environ, "TERM": "xterm-256color"}
-        self.process = ForkedProcess(["chat", *words], given, folder, theirs)
+        self.process = ForkedProcess([command, *words], given, folder, theirs)
         os.close(theirs)
         self._is_closed = False
 

@@ -49,6 +49,7 @@ from app.errors import (
     MediaError,
     WickError,
 )
+from app.logs.child import relay_noise
 from app.media.picture_files import PictureMemory
 from app.media.pictures import Picture, PictureDecoder
 from app.media.sounds import SoundDecoder
@@ -408,7 +409,8 @@ def _on_disk(file: IO[bytes], folder: Path) -> IO[bytes]:
 
 def _why(code: int | None, noise: str) -> WickError:
     """Describe what ended the process that read a file."""
-    log.info("A file was not imported; its reader ended with %s:\n%s", code, noise[-4000:])
+    log.info("A file was not imported; its reader ended with %s.", code)
+    relay_noise(noise.encode(), "reader of imports", log)
     if "disk is full" in noise or "disk I/O error" in noise:
         return DiskFull(DISK_FULL_MESSAGE)
     return InvalidMessage(DAMAGED if code == 1 else TOO_MUCH)

@@ -44,6 +44,7 @@ from app.conversations.titles import NAME_CHARS, title_of
 from app.db import imports
 from app.db.attachments import NewAttachment
 from app.errors import EncryptionError, InvalidMessage
+from app.logs.child import log_to_parent
 from app.media.pictures import MAX_PICTURE_BYTES
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class ReadingLimits(msgspec.Struct, frozen=True):
 
 
 def main() -> int:
+    log_to_parent()
     limits = msgspec.json.decode(sys.argv[2], type=ReadingLimits)
     _confine(limits)
     try:

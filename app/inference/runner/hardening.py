@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import faulthandler
-import logging
 import os
 import signal
 import sys
 import threading
 from typing import Final
+
+from app.logs.child import log_to_parent
 
 BROKEN: Final = 4
 """Exit code of a child in which a thread has died of a bug."""
@@ -16,7 +17,7 @@ BROKEN: Final = 4
 
 def harden_process() -> None:
     """Send what native code prints to the log, leave Ctrl-C to the parent, and end with it."""
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    log_to_parent()
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to decide
@@ -30,5 +31,5 @@ def harden_process() -> None:
 
 
 def _abort(problem: threading.ExceptHookArgs) -> None:
-    sys.__excepthook__(problem.exc_type, problem.exc_value or SystemExit(), problem.exc_traceback)
+    sys.excepthook(problem.exc_type, problem.exc_value or SystemExit(), problem.exc_traceback)
     os._exit(BROKEN)

@@ -18,6 +18,7 @@ from app.inference.protocol import Generate, from_line
 from app.inference.runner.kv.cache import KvCache
 from app.inference.runner.prompt import PromptBuilder
 from app.inference.runner.token_memory import StableTokenizer
+from app.logs.child import log_to_parent
 from app.models.model_files import load_model
 from app.models.text.builtin_templates import template_of
 from app.models.text.chat_template import ChatTemplate
@@ -71,6 +72,7 @@ def _builder(folder: Path, tokenizer: StableTokenizer) -> PromptBuilder:
 
 
 def main() -> int:
+    log_to_parent()
     os.nice(5)
     data: Any = sys.stdin.buffer.read()
     try:

@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from app.errors import ModelFileError
+from app.logs.child import log_to_parent, relay_noise
 from app.models.model import Model
 from app.models.model_files import TOKENIZER_FILE
 
@@ -54,7 +55,8 @@ async def count_tokens(model: Model, texts: Sequence[str]) -> list[int] | None:
     except TimeoutError:
         log.warning("Counting tokens for %s took too long.", model.name)
     except msgspec.MsgspecError:
-        log.warning("Tokens for %s were not counted: %s", model.name, noise.decode()[-500:])
+        log.warning("Tokens for %s were not counted.", model.name)
+        relay_noise(noise, "token count", log)
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
@@ -65,6 +67,7 @@ async def count_tokens(model: Model, texts: Sequence[str]) -> list[int] | None:
 def main() -> int:
     from app.models.text.tokenizer import Tokenizer  # not for the server, which needs none
 
+    log_to_parent()
     os.nice(5)
     texts = msgspec.json.decode(sys.stdin.buffer.read(), type=list[str])
     try:

@@ -18,12 +18,14 @@ Facts = dict[str, str | int | float]
 
 def log_answer(model: str, request: Request, event: RequestEvent) -> None:
     """Log an event that ends a request, as part of what asked for it; never its words."""
+    facts: Facts
     match event:
         case Finished():
-            facts: Facts = {"outcome": event.reason} | _tokens(event)
+            facts = _tokens(event) | {"outcome": event.reason}
         case Interrupted():
             facts = {"outcome": "interrupted"}
-            facts |= {} if event.finished is None else _tokens(event.finished)
+            if event.finished is not None:
+                facts |= _tokens(event.finished)
         case Failed():
             facts = {"outcome": "failed"}
         case _:

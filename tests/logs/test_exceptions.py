@@ -12,10 +12,10 @@ from app.logs.exceptions import describe_exception, describe_trace
 SECRET = "marmalade"
 
 
-def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
+def raised(error: Exception, cause: Exception | None = None) -> Exception:
     try:
         raise error from cause
-    except BaseException as caught:
+    except Exception as caught:
         return caught
 
 
@@ -38,7 +38,7 @@ def raised(error: BaseException, cause: BaseException | None = None) -> BaseExce
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_words_are_logged_where_they_quote_nobody(error: BaseException, text: str) -> None:
+def test_words_are_logged_where_they_quote_nobody(error: Exception, text: str) -> None:
     assert describe_exception(error) == text
     assert SECRET not in "\n".join(describe_trace(raised(error)))
 

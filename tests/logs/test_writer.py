@@ -58,7 +58,7 @@ def test_a_flood_is_bounded_and_counted(tmp_path: Path) -> None:
 def test_the_screen_has_text_or_json() -> None:
     for form in ("text", "json"):
         screen = io.StringIO()
-        writer = LogWriter([screen_sink(screen, form, is_verbose=False)])  # type: ignore[arg-type]
+        writer = LogWriter([screen_sink(screen, form, is_verbose=False)])
         for name in ("app.x", REQUESTS):
             writer.handle(logging.LogRecord(name, logging.INFO, "", 0, "hello", (), None))
         writer.close()

@@ -29,7 +29,8 @@ ALLOWED = {
     "local_server": {"errors", "config", "datadir"},
     "backup": {"age", "background", "errors", "config", "datadir", "db", "disk_reserve", "logs"},
     "doctor": {
-        *("backup", "config", "datadir", "db", "errors", "inference", "media", "models"),
+        *("backup", "config", "datadir", "db", "disk_reserve", "errors", "inference"),
+        *("local_server", "media", "models"),
     },
     "service_unit": {"errors"},
     "models": {"errors", "config", "logs", "net"},
@@ -37,7 +38,7 @@ ALLOWED = {
     "inference": {"errors", "config", "logs", "models", "temp_folders"},
     "media": {"errors", "config", "inference", "logs", "models"},
     "documents": {"errors", "config"},
-    "metrics": {"config", "inference", "models", "__init__"},
+    "metrics": {"config", "inference", "logs", "models", "__init__"},
     "bench": {"errors", "config", "inference", "models"},
     "tools": {
         "audit",

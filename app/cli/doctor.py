@@ -16,9 +16,11 @@ from app.datadir import ServerInfo, lock_data_folder, read_owner
 from app.doctor import machine_checks as machine
 from app.doctor.database_checks import check_copies, check_database
 from app.doctor.findings import Finding, Level
-from app.errors import DataFolderInUse, WickError
+from app.doctor.folder_checks import check_leftovers, check_lock, check_owners
+from app.errors import DataFolderInUse, StoreUnusable, WickError
 
 COMMAND: Final = "wick doctor"
+UNKNOWN: Final = ServerInfo(0, "another process of Wick")
 SIGNS: Final[dict[Level, tuple[str, str]]] = {
     "ok": ("ok", "green"),
     "note": ("note", "yellow"),
@@ -29,8 +31,8 @@ SIGNS: Final[dict[Level, tuple[str, str]]] = {
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "doctor",
-        description="Check the data folder, database, search, files, models, engines, port and"
-        " backups, while Wick runs or not. Without --fix nothing is changed. Exit code 1: there is"
+        description="Check the data folder and its lock, database, search, files, models, engines,"
+        " port and backups, while Wick runs or not. Without --fix nothing is changed. Exit code 1: there is"
         " a fault.",
     )
     parser.add_argument("--fix", action="store_true", help="mend what can be mended")
@@ -39,8 +41,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     with ExitStack() as stack:
-        owner = _owner(settings, stack)
-        findings = list(examine(settings, owner))
+        owner, problem = _owner(settings, stack)
+        findings = list(examine(settings, owner, problem))
         show(findings)
         faults = {finding for finding in findings if finding.level == "fault"}
         mendable = [finding for finding in findings if finding.fix is not None]
@@ -48,8 +50,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
             if mendable:
                 print(f"\n{len(mendable)} of them can be mended: wick doctor --fix")
             return 1 if faults else 0
-        if mendable and owner is not None:
-            print("\nNothing was mended, as Wick is running. Stop it first.")
+        if mendable and (owner is not None or problem):
+            print(f"\nNothing was mended, as {problem or 'Wick is running. Stop it first.'}")
             return 1 if faults else 0
         for finding in mendable:
             if _mended(finding):
@@ -57,20 +59,26 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         return 1 if faults else 0
 
 
-def _owner(settings: Settings, stack: ExitStack) -> ServerInfo | None:
-    """Own the data folder, if there is one and nobody else does; else return who does."""
+def _owner(settings: Settings, stack: ExitStack) -> tuple[ServerInfo | None, str]:
+    """Own the data folder, if there is one and nobody else does; else return who does, or why it
+    can't be owned."""
     if not settings.data_dir.is_dir():
-        return None
+        return None, ""
     try:
         stack.enter_context(lock_data_folder(settings.data_dir, COMMAND))
     except DataFolderInUse:
-        return read_owner(settings.data_dir)
-    return None
+        return read_owner(settings.data_dir) or UNKNOWN, ""
+    except StoreUnusable as error:
+        return None, str(error)
+    return None, ""
 
 
-def examine(settings: Settings, owner: ServerInfo | None) -> Iterator[Finding]:
-    """Run all checks. `owner`: who uses the data folder."""
+def examine(settings: Settings, owner: ServerInfo | None, problem: str = "") -> Iterator[Finding]:
+    """Run all checks. `owner`: who uses the data folder; problem: why it can't be owned."""
     yield from machine.check_folder(settings, owner)
+    yield from check_lock(settings, owner, problem)
+    yield from check_owners(settings)
+    yield from check_leftovers(settings)
     yield from machine.check_disk(settings)
     yield from check_database(settings)
     yield from check_copies(settings, owner)

@@ -35,6 +35,9 @@ class InspectedDatabase:
         """Return the table of each row that refers to one that is not there."""
         return [str(row[0]) for row in self._connection.execute("PRAGMA foreign_key_check")]
 
+    def chat_ids(self) -> set[str]:
+        return {str(row[0]) for row in self._connection.execute("SELECT id FROM chats")}
+
     def stale_indexes(self) -> list[str]:
         """Return the search indexes that do not fit the texts."""
         return [index for index in INDEXES if not self._fits(index)]
@@ -99,3 +102,25 @@ def rebuild_index(path: Path, index: str) -> None:
     assert index in INDEXES  # noqa: S101 - it becomes a part of a statement
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(f"INSERT INTO {index} ({index}) VALUES ('rebuild')")  # noqa: S608
+
+
+def delete_orphans(path: Path) -> int:
+    """Delete the rows of a database that belong to nothing, with all below them, and cut links to
+    what is not there where the schema allows it. Nobody else may have it open. Returns how many."""
+    count, before = 0, None
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        while found := connection.execute("PRAGMA foreign_key_check").fetchall():
+            if found == before:
+                raise sqlite3.DatabaseError(f"{len(found):,} rows cannot be deleted")
+            before = found
+            for table, row, _, number in found:
+                key = connection.execute(f"PRAGMA foreign_key_list({table})").fetchall()
+                _, _, _, column, _, _, on_delete, _ = next(k for k in key if k[0] == number)
+                if on_delete == "SET NULL":
+                    sql = f"UPDATE {table} SET {column} = NULL WHERE rowid = ?"  # noqa: S608
+                else:
+                    sql = f"DELETE FROM {table} WHERE rowid = ?"  # noqa: S608 - of the schema
+                connection.execute(sql, (row,))
+            count += len(found)
+    return count

@@ -88,6 +88,12 @@ def list_copies(database: Path) -> list[SchemaCopy]:
     return [SchemaCopy(path, _schema_of(path)) for _, path in sorted(found, reverse=True)]
 
 
+def new_copy_path(database: Path, version: int) -> Path:
+    """Return where a copy of a database of this version is put now."""
+    made = datetime.fromtimestamp(time.time(), UTC)
+    return database.with_name(f"{database.name}.schema-{version:02}.{made:%Y-%m-%d-%H%M%S}")
+
+
 def part_of(database: Path) -> Path:
     """Return where a copy of a database is made, until it is whole."""
     return database.with_name(f"{database.name}.copy.part")
@@ -145,8 +151,7 @@ async def _apply(connection: aiosqlite.Connection, steps: dict[int, str]) -> Non
 
 async def _copy(connection: aiosqlite.Connection, path: Path, version: int) -> Path:
     """Copy a database beside itself, in place of an earlier copy of the same schema."""
-    made = datetime.fromtimestamp(time.time(), UTC)
-    target = path.with_name(f"{path.name}.schema-{version:02}.{made:%Y-%m-%d-%H%M%S}")
+    target = new_copy_path(path, version)
     part = part_of(path)
     earlier = {copy.path for copy in list_copies(path) if copy.schema == version}
     try:

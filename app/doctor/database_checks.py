@@ -12,10 +12,27 @@ from typing import Final
 
 from app.config import Settings
 from app.datadir import ServerInfo
-from app.db.inspection import InspectedDatabase, inspect_copy, inspect_unchanged, rebuild_index
-from app.db.migrations import list_copies, needed_bytes, newest_version, part_of, remove_part
+from app.db.inspection import (
+    InspectedDatabase,
+    copy_database,
+    delete_orphans,
+    inspect_copy,
+    inspect_unchanged,
+    rebuild_index,
+)
+from app.db.migrations import (
+    list_copies,
+    needed_bytes,
+    new_copy_path,
+    newest_version,
+    part_of,
+    remove_part,
+)
 from app.doctor.findings import Finding, fault, note, ok
+from app.errors import ModelError, StoreError
+from app.inference import kv_files
 from app.media.picture_files import PictureFolder
+from app.models.store import ModelStore
 
 FUTURE_SECONDS: Final = 300.0
 """Seconds by which a message may be ahead of the clock: computers differ a little."""
@@ -61,10 +78,50 @@ def _check_copy(copy: InspectedDatabase, settings: Settings) -> Iterator[Finding
         return
     if orphans := copy.orphans():
         tables = ", ".join(sorted(set(orphans)))
-        yield fault("Database", f"{len(orphans):,} rows belong to nothing (in {tables}).")
+        yield fault(
+            "Database",
+            f"{len(orphans):,} rows belong to nothing (in {tables}).",
+            partial(_delete_orphans, settings),
+        )
     yield _check_search(copy, settings)
     yield _check_clock(copy)
     yield from _check_pictures(copy, settings)
+    yield from _check_snapshots(copy, settings)
+
+
+def _delete_orphans(settings: Settings) -> str:
+    """Delete them after a copy: they may be what is left of somebody's chats."""
+    database = settings.database
+    copy = new_copy_path(database, newest_version())
+    try:
+        copy.touch(mode=0o600)
+        copy_database(database, copy)
+        count = delete_orphans(database)
+    except sqlite3.Error as error:
+        raise StoreError(f"{error}.") from error
+    return f"{count:,} rows were deleted. {copy} is the database as it was."
+
+
+def _check_snapshots(copy: InspectedDatabase, settings: Settings) -> Iterator[Finding]:
+    """Check that each KV snapshot has its chat and its model, as the server does now and then."""
+    folder = settings.kv_folder
+    snapshots = list(kv_files.files(folder))
+    try:
+        models = [m for m in ModelStore(settings.models_dir).models() if m.remote is None]
+    except ModelError:  # of which there is a finding of its own
+        return
+    if not snapshots or not models:  # perhaps the store's disk is not there today
+        return
+    chats = copy.chat_ids()
+    known = {kv_files.model_key(model.digest, model.size) for model in models}
+    keys = {kv_files.chat_key(chat) for chat in chats}
+    lost = sum(path.parent.name not in known or path.stem not in keys for path in snapshots)
+    if lost:
+        yield note(
+            "KV snapshots",
+            f"{lost:,} belong to no chat or no model any more.",
+            lambda: f"{kv_files.purge(folder, known, chats):,} were deleted.",
+        )
 
 
 def _way_back(settings: Settings, newest: int) -> str:

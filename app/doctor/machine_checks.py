@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 import shutil
 import socket
 import subprocess
@@ -15,6 +17,7 @@ from typing import Final
 from app.backup.schedule import DAY_SECONDS, BackupSchedule
 from app.config import Settings, runner_environment
 from app.datadir import ServerInfo
+from app.disk_reserve import MIN_BYTES, RESERVE_BYTES
 from app.doctor.findings import Finding, fault, note, ok
 from app.errors import ModelError
 from app.inference import kv_files
@@ -24,6 +27,8 @@ from app.models.store import ModelStore
 
 LOW_BYTES: Final = 1 << 30
 """Free bytes of the disk below which there is soon no space for a model or a backup."""
+FULL_BYTES: Final = RESERVE_BYTES + MIN_BYTES
+LOW_FILES: Final = 1000
 LIBRARY_SECONDS: Final = 30.0
 LOAD_CTRANSFORMERS: Final = (
     "from app.inference.runner.engines.ctransformers import load_library; load_library()"
@@ -35,8 +40,7 @@ def check_folder(settings: Settings, owner: ServerInfo | None) -> Iterator[Findi
     if not folder.is_dir():
         yield note("Data folder", f"{folder} is not there yet; the first start makes it.")
         return
-    who = f"It is in use by “{owner.command}” (process {owner.pid})." if owner else "No Wick runs."
-    yield ok("Data folder", f"{folder}. {who}")
+    yield ok("Data folder", f"{folder}")
     if folder.stat().st_mode & 0o077:
         yield fault(
             "Data folder",
@@ -56,7 +60,18 @@ def check_disk(settings: Settings) -> Iterator[Finding]:
             continue
         free = shutil.disk_usage(folder).free
         sentence = f"{free / 1e9:.1f} GB are free in {folder}."
-        yield note(topic, sentence) if free < LOW_BYTES else ok(topic, sentence)
+        if folder == settings.data_dir and free < FULL_BYTES:
+            yield fault(topic, f"{sentence} Nothing can be saved: delete models, or make room.")
+        else:
+            yield note(topic, sentence) if free < LOW_BYTES else ok(topic, sentence)
+        if _files_left(folder) < LOW_FILES:
+            yield fault(topic, f"{folder} takes hardly any more files, whatever is free.")
+
+
+def _files_left(folder: Path) -> float:
+    """Return how many more files the disk takes; infinite where it keeps no count."""
+    found = os.statvfs(folder)
+    return found.f_favail if found.f_files else math.inf
 
 
 def check_snapshots(settings: Settings, owner: ServerInfo | None) -> Iterator[Finding]:

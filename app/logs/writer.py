@@ -10,6 +10,7 @@ import logging
 import queue
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,6 +30,8 @@ ROUTINE: Final = frozenset({REQUESTS, ANSWERS})
 OURS: Final = ("app", "wick")
 """Loggers of Wick's own. Those of libraries may quote anything: only their warnings are logged."""
 Sink = Callable[[LogLine], None]
+counts: Final = Counter[str]()
+"""Lines of this process by level, those included that were left out."""
 
 
 class LogWriter(logging.Handler):
@@ -46,6 +49,7 @@ class LogWriter(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
+            counts[record.levelname.lower()] += 1
             self._report(self._throttle.flush())
             kind = record.name, str(record.msg), record.levelno
             most = MAX_ROUTINE_LINES if record.name in ROUTINE else MAX_LINES

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from app.config import Settings
 from app.inference import kv_files
 from app.inference.model_state import WorkerStatus
+from app.logs.writer import counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,11 @@ class SnapshotCollector(Collector):
         yield _gauge(
             "wick_model_memory_budget_bytes", "Memory that models may use.", found.memory_budget
         )
+        backup = GaugeMetricFamily("wick_newest_backup_seconds", "When it was made.", labels=[])
         if (made := self._backup()) is not None:
-            yield _gauge("wick_newest_backup_seconds", "When it was made.", made)
+            backup.add_metric([], made)
+        yield backup
+        yield _log_lines()
         yield from _disk(self._settings)
         me = psutil.Process()
         yield _gauge("wick_server_memory_bytes", "Of the server itself.", me.memory_info().rss)
@@ -64,6 +68,14 @@ class SnapshotCollector(Collector):
 
 def _gauge(name: str, about: str, value: float) -> Metric:
     return GaugeMetricFamily(name, about, value)
+
+
+def _log_lines() -> Metric:
+    """Count what went wrong: each error is a line."""
+    lines = CounterMetricFamily("wick_log_lines", "Lines of the log, by level.", labels=["level"])
+    for level in ("warning", "error", "critical"):
+        lines.add_metric([level], counts[level])
+    return lines
 
 
 def _models(workers: Sequence[WorkerStatus]) -> Iterator[Metric]:

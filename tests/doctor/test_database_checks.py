@@ -20,7 +20,10 @@ from app.db.connection import open_database
 from app.db.migrations import list_copies
 from app.doctor.database_checks import check_copies, check_database
 from app.doctor.findings import Finding
+from app.inference import kv_files
+from app.models.store import ModelStore
 from tests.recorded.record import HERE
+from tests.tiny_gguf import write_tiny_gguf
 
 
 @pytest.fixture
@@ -77,8 +80,24 @@ def test_a_damaged_database_is_told(settings: Settings) -> None:
 
 
 def test_rows_that_belong_to_nothing_are_told(settings: Settings) -> None:
+    count = "SELECT count(*) FROM messages"
+    with closing(sqlite3.connect(settings.database)) as connection:
+        (before,) = connection.execute(count).fetchone()
     execute(settings, "UPDATE messages SET chat_id = 'nowhere' WHERE id = 1")
-    assert "messages" in wrong(settings)[0].sentence
+    execute(settings, "UPDATE chats SET folder_id = 999 WHERE rowid = 1")
+    found = wrong(settings)[0]
+    assert "messages" in found.sentence
+    assert found.fix is not None
+    assert "rows were deleted" in found.fix()
+    assert [finding for finding in wrong(settings) if finding.topic == "Database"] == []
+    (copy,) = list_copies(settings.database)
+    with closing(sqlite3.connect(copy.path)) as connection:  # nothing is lost by mending
+        assert connection.execute(count).fetchone() == (before,)
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() != []
+    with closing(sqlite3.connect(settings.database)) as connection:
+        assert connection.execute("SELECT folder_id FROM chats WHERE rowid = 1").fetchone() == (
+            None,
+        )
 
 
 def test_a_clock_that_went_back_is_told(settings: Settings) -> None:
@@ -152,3 +171,21 @@ def test_too_little_room_for_an_upgrade_is_told(
         ("Database", "note"),
         ("Disk", "fault"),
     ]
+
+
+def test_snapshots_of_no_chat_are_deleted(settings: Settings, tmp_path: Path) -> None:
+    store = ModelStore(settings.models_dir)
+    model = store.install(write_tiny_gguf(tmp_path / "tiny.gguf"), "mine")
+    with closing(sqlite3.connect(settings.database)) as connection:
+        (chat,) = connection.execute("SELECT id FROM chats").fetchone()
+    folder = settings.kv_folder / kv_files.model_key(model.digest, model.size)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (chat, "gone"):
+        (folder / f"{kv_files.chat_key(name)}.kv").touch()
+    (found,) = (finding for finding in wrong(settings) if finding.topic == "KV snapshots")
+    assert found.fix is not None
+    found.fix()
+    left = {path.stem for path in kv_files.files(settings.kv_folder)}
+    assert kv_files.chat_key(chat) in left
+    assert kv_files.chat_key("gone") not in left
+    assert "KV snapshots" not in {finding.topic for finding in wrong(settings)}

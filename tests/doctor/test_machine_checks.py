@@ -99,3 +99,30 @@ def test_the_command_mends_only_while_no_server_runs(
     assert main(["doctor", "--fix"]) == 0
     assert "Only you can read" in capsys.readouterr().out
     assert main(["doctor"]) == 0
+
+
+def test_a_disk_that_takes_no_more_files_or_bytes_is_told(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "fault" not in levels(list(machine_checks.check_disk(settings)))
+    free = os.statvfs(settings.data_dir).f_favail
+    monkeypatch.setattr(machine_checks, "LOW_FILES", free + 1_000_000)
+    if os.statvfs(settings.data_dir).f_files:
+        assert "any more files" in list(machine_checks.check_disk(settings))[-1].sentence
+    monkeypatch.setattr(machine_checks, "FULL_BYTES", 1 << 60)
+    assert "Nothing can be saved" in next(machine_checks.check_disk(settings)).sentence
+
+
+def test_a_lock_that_cannot_be_had_is_a_fault_like_others(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WICK_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setenv("WICK_PORT", str(free_port()))
+    monkeypatch.setattr(machine_checks, "check_engines", lambda: iter(()))
+    (settings.data_dir / "wick.lock").mkdir()
+    settings.data_dir.chmod(0o755)
+    assert main(["doctor", "--fix"]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "cannot be locked" in said
+    assert "Nothing was mended" in said
+    assert settings.data_dir.stat().st_mode & 0o777 == 0o755

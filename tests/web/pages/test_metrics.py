@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from quart import Quart
 
@@ -14,6 +16,22 @@ from tests.application import context_of, run_app, sign_in, text_of
 
 ROOT = Path(__file__).parents[3]
 WORDS = "walnut and thyme"
+WATCHED = {
+    "requests": "wick_http_responses",
+    "their time": "wick_http_response_seconds",
+    "answers": "wick_answers",
+    "queue": "wick_waiting_requests",
+    "time to first token": "wick_first_token_seconds",
+    "tokens written": "wick_completion_tokens",
+    "tokens read, by tier of the cache": "wick_prompt_tokens",
+    "memory of models": "wick_model_resident_bytes",
+    "memory of the server": "wick_server_memory_bytes",
+    "sockets": "wick_tabs",
+    "errors": "wick_log_lines",
+    "pulls": "wick_pulls_running",
+    "pulls that failed": "wick_pulls_failed",
+}
+"""What is to be watched, and the family of its figures."""
 
 
 async def scrape(app: Quart, address: str, host: str = "localhost:8000", **headers: str) -> Any:
@@ -51,11 +69,30 @@ async def test_figures_tell_of_requests_answers_and_the_machine(
     assert found["wick_database_bytes"] > 0
     assert found["wick_tabs"] == 0
     assert WORDS not in text
-    dashboard = (ROOT / "docs" / "grafana.json").read_text()
-    shown = set(re.findall(r"wick_\w+?(?=_bucket\[|\W)", dashboard))
-    known = {name.split(" ")[0] for name in found} | {"wick_first_token_seconds"}
-    # Of backups there is none here.
-    assert shown - known == {"wick_newest_backup_seconds"}
+    families = {family.name for family in text_string_to_metric_families(text)}
+    assert sorted(set(WATCHED.values()) - families) == []
+
+
+def names_of(family: Metric) -> set[str]:
+    """The names of a family's samples, whether it has any now or not."""
+    endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
+    return {family.name + ending for ending in endings.get(family.type, ("",))}
+
+
+async def test_the_dashboard_shows_only_figures_that_there_are(tmp_path: Path) -> None:
+    async with run_app(tmp_path) as app:
+        text = await text_of(await scrape(app, "127.0.0.1"))
+    known = {name for family in text_string_to_metric_families(text) for name in names_of(family)}
+    dashboard = json.loads((ROOT / "docs" / "grafana.json").read_text())
+    shown = set[str]()
+    for panel in dashboard["panels"]:
+        for target in panel["targets"]:
+            names = set(re.findall(r"wick_\w+", target["expr"]))
+            assert names, panel["title"]
+            shown |= names
+    assert sorted(shown - known) == []
+    missing = {name for name in WATCHED.values() if not any(s.startswith(name) for s in shown)}
+    assert missing <= {"wick_pulls_failed", "wick_pulls_running"}
 
 
 async def test_owners_programs_and_this_machine_may_read_them_and_nobody_else(

@@ -32,8 +32,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "doctor",
         description="Check the data folder and its lock, database, search, files, models, engines,"
-        " port and backups, while Wick runs or not. Without --fix nothing is changed. Exit code 1: there is"
-        " a fault.",
+        " port and backups, while Wick runs or not. Without --fix nothing is changed. Exit code 1:"
+        " there is a fault.",
     )
     parser.add_argument("--fix", action="store_true", help="mend what can be mended")
     parser.set_defaults(func=run)

@@ -31,7 +31,7 @@ def log_answer(model: str, request: Request, event: RequestEvent) -> None:
         case _:
             return
     now: Final = time.monotonic()
-    facts = {"model": model, "answer": request.id, "user": request.user_id} | facts
+    facts |= {"model": model, "answer": request.id, "user": request.user_id}
     if request.is_background:
         facts["is_background"] = True
     facts["seconds"] = round(now - request.submitted, 3)

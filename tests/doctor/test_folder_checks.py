@@ -80,11 +80,10 @@ def test_what_a_crash_left_is_deleted_once_it_is_old(settings: Settings) -> None
     for folder in left:
         folder.mkdir()
         shutil.copy(settings.database, folder)
-    files = (settings.data_dir / "pictures" / "ab" / "abc.png.1234.tmp",)
-    files += (
-        settings.data_dir / "owner.4711",
-        settings.data_dir / "backups" / ".wick-a.zip-x.part",
-    )
+    files = [
+        settings.data_dir / name
+        for name in ("pictures/ab/abc.png.1234.tmp", "owner.4711", "backups/.wick-a.zip-x.part")
+    ]
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"half")

@@ -25,6 +25,9 @@ MAX_CALLS_PER_STEP: Final = 8
 MAX_ARGUMENTS_CHARS: Final = 20_000
 MAX_RESULT_CHARS: Final = 24_000
 MAX_NAME_CHARS: Final = 128
+GIST_CHARS: Final = 100
+MAX_GIST_SOURCE_CHARS: Final = 1_000
+"""Of arguments that a gist is made of, with all their space."""
 DENIED: Final = "The user did not allow this call."
 STOPPED: Final = "The user stopped the answer before this call had a result."
 CUT: Final = "The answer reached its length limit while this call was written."
@@ -78,6 +81,24 @@ def parse_arguments(text: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return values if isinstance(values, dict) else None
+
+
+def arguments_as_text(arguments: str) -> tuple[tuple[str, str], ...]:
+    """Return the arguments of a call by their names, as text for people."""
+    values = parse_arguments(arguments)
+    if values is None:
+        return (("", arguments),)
+    return tuple(
+        (name, one if isinstance(one, str) else json.dumps(one, ensure_ascii=False, indent=1))
+        for name, one in values.items()
+    )
+
+
+def gist(arguments: str) -> str:
+    """Return the values of a call's arguments as one short line."""
+    values = " ".join(value for _, value in arguments_as_text(arguments))
+    text = " ".join(values[:MAX_GIST_SOURCE_CHARS].split())
+    return f"{text[: GIST_CHARS - 1]}…" if len(text) > GIST_CHARS else text
 
 
 def encode_calls(calls: Iterable[CallRecord]) -> str | None:

@@ -5,29 +5,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 
 from app.conversations.answer_state import AnswerRef
 from app.errors import WickError
+from app.terminal.call_questions import Ask, CallQuestions, EventReader
 from app.terminal.http_backend import HttpBackend
 from app.terminal.records import (
     AnswerEnded,
+    CallsChanged,
     Event,
     MessageRecord,
     StatusUpdate,
     TextDelta,
     ThoughtDelta,
+    parse_calls,
 )
 from app.terminal.screen import Screen
 
 
 async def show(
-    backend: HttpBackend, ref: AnswerRef, screen: Screen, start: int = 0
+    backend: HttpBackend, ref: AnswerRef, screen: Screen, start: int = 0, ask: Ask | None = None
 ) -> MessageRecord:
-    """Show an answer to its end. Ctrl-C stops it; pressed again, it is no longer waited for."""
+    """Show an answer to its end. Ctrl-C stops it; pressed again, it is no longer waited for.
+
+    ask: asks about its tool calls; None where nobody can be asked.
+    """
     stopping: list[asyncio.Task[None]] = []
     events = backend.follow(ref, start)
-    task = asyncio.create_task(_show(events, screen), name="answer")
+    calls = CallQuestions(backend, ref, screen, ask, lambda: _stop(backend, ref.chat_id))
+    task = asyncio.create_task(_show(EventReader(events), screen, calls), name="answer")
 
     def stop() -> None:
         if stopping:
@@ -57,7 +64,7 @@ async def _stop(backend: HttpBackend, chat_id: str) -> None:
         await backend.stop(chat_id)
 
 
-async def _show(events: AsyncIterator[Event], screen: Screen) -> MessageRecord:
+async def _show(events: EventReader, screen: Screen, calls: CallQuestions) -> MessageRecord:
     try:
         while True:
             match await _next(events, screen):
@@ -67,22 +74,22 @@ async def _show(events: AsyncIterator[Event], screen: Screen) -> MessageRecord:
                     screen.thought(delta)
                 case TextDelta(delta):
                     screen.text(delta)
+                case CallsChanged(found):
+                    await calls.handle(found, events)
                 case AnswerEnded(answer):
+                    calls.tell(parse_calls(answer.calls))
                     return answer
     finally:
+        await events.close()
         screen.end()
 
 
-async def _next(events: AsyncIterator[Event], screen: Screen) -> Event:
+async def _next(events: EventReader, screen: Screen) -> Event:
     """Get the next event; while none comes, the screen shows what it held back."""
-    coming: asyncio.Future[Event] = asyncio.ensure_future(anext(events))
-    try:
-        while not coming.done():
-            await asyncio.wait([coming], timeout=screen.tick())
-        return coming.result()
-    finally:
-        coming.cancel()
-        await asyncio.gather(coming, return_exceptions=True)
+    coming = events.coming()
+    while not coming.done():
+        await asyncio.wait([coming], timeout=screen.tick())
+    return events.take()
 
 
 @contextlib.contextmanager

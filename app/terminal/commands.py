@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +21,9 @@ from app.terminal.files import check_count, matching_files, read_file
 from app.terminal.format import (
     apply_changes,
     chat_models,
+    cut,
     describe_settings,
+    one_line,
     resolve_model,
 )
 from app.terminal.markdown import strip_control
@@ -112,6 +114,48 @@ async def copy(repl: Repl, _: str) -> None:
     repl.console.file.write(f"\x1b]52;c;{coded}\x07")
     repl.console.file.flush()
     repl.info("Copied, if your terminal allows it.")
+
+
+async def tools(repl: Repl, text: str) -> None:
+    """List the tools; switch those that are named on or off, `-` for all off."""
+    if not repl.chat_id:
+        await _choose_first_tools(repl, text)
+        return
+    found = await repl.backend.tools(repl.chat_id)
+    chosen = [tool.name for tool in found if tool.on]
+    if text:
+        chosen = _toggled(chosen, text)
+        if unknown := set(chosen) - {tool.name for tool in found}:
+            raise InvalidMessage(f"There is no tool “{min(unknown)}”. /tools lists them.")
+        await repl.backend.choose_tools(repl.chat_id, chosen)
+    else:
+        for tool in found:
+            mark = "on " if tool.name in chosen else "off"
+            repl.print(Text(f"{mark}  ").append(one_line(tool.name), style="cyan"))
+            repl.info(f"     {cut(tool.description, max(repl.console.width - 6, 10))}")
+    repl.info(_describe_tools(chosen))
+
+
+async def _choose_first_tools(repl: Repl, text: str) -> None:
+    """Choose those with which a chat will begin; the server knows which there are."""
+    repl.tools = _toggled(repl.tools, text) if text else repl.tools
+    repl.info(_describe_tools(repl.tools))
+    if not text:
+        repl.info("Once the chat has begun, /tools lists all that there are.")
+
+
+def _toggled(chosen: Sequence[str], text: str) -> list[str]:
+    if text == "-":
+        return []
+    named = list(dict.fromkeys(text.replace(",", " ").split()))
+    kept = [name for name in chosen if name not in named]
+    return [*kept, *(name for name in named if name not in chosen)]
+
+
+def _describe_tools(names: Sequence[str]) -> str:
+    if not names:
+        return "No tools are on in this chat. Switch one on: /tools NAME"
+    return f"On in this chat: {', '.join(names)}. Each call asks before it runs."
 
 
 async def settings(repl: Repl, _: str) -> None:
@@ -229,6 +273,7 @@ _SECTIONS: Final = {
         ),
     ),
     "Chat settings": (
+        Command("tools", "[NAME ... | -]", "list tools, or switch them on and off", tools),
         Command("settings", "", "show this chat's settings", settings),
         Command("system", "[TEXT | -]", "show, set or remove the system prompt", system),
         Command("set", "NAME VALUE", "change a setting; - restores the default", set_setting),

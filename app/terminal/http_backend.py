@@ -4,39 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import secrets
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import httpx
-import msgspec
-from httpx_sse import ServerSentEvent, SSEError, aconnect_sse
 
-from app.conversations.answer_state import AnswerRef, LiveAnswer
+from app.conversations.answer_state import AnswerRef
 from app.conversations.settings import ChatSettings
-from app.conversations.tool_calls import CallRecord
-from app.errors import ChatNotFound, ConfigError, ModelNotFound, NotLoggedIn, PeerError, WickError
+from app.conversations.tool_calls import Decision
+from app.errors import ChatNotFound, ConfigError, ModelNotFound, PeerError, WickError
 from app.net import is_loopback
+from app.terminal.answer_events import follow
 from app.terminal.files import LocalFile, SentFile
 from app.terminal.records import (
-    AnswerEnded,
     ChatSummary,
     Event,
     ExportFormat,
-    MessageRecord,
     ModelSummary,
     OpenChat,
     PersonaRecord,
     PromptRecord,
     SearchHit,
-    StatusUpdate,
-    TextDelta,
-    ThoughtDelta,
-    describe_wait,
+    ToolSummary,
+    error_of,
+    parse_message,
 )
 
 TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
@@ -136,10 +130,13 @@ class HttpBackend:
         persona: PersonaRecord | None = None,
         *,
         is_temporary: bool = False,
+        tools: Sequence[str] = (),
     ) -> AnswerRef:
-        """Begin a chat. `is_temporary`: it is kept in the server's memory alone."""
+        """Begin a chat. `is_temporary`: it is kept in the server's memory alone; tools: those that
+        are on in it."""
         body: dict[str, Any] = {"text": text, "model": model, "settings": chosen.overrides}
         body |= {"temporary": is_temporary} | ({"persona": persona.id} if persona else {})
+        body |= {"tools": list(tools)} if tools else {}
         return await self._ask("/chats", body | _attached(files))
 
     async def submit(
@@ -183,6 +180,19 @@ class HttpBackend:
 
     async def stop(self, chat_id: str) -> None:
         await self._send("POST", f"/chats/{chat_id}/stop")
+
+    async def decide(self, ref: AnswerRef, number: int, decision: Decision) -> None:
+        """Allow or deny a call of an answer. Raises PeerError where that was decided already."""
+        path = f"{_message(ref.chat_id, ref.answer_id)}/calls/{number}"
+        await self._send("POST", path, {"decision": decision})
+
+    async def tools(self, chat_id: str) -> Sequence[ToolSummary]:
+        """List the tools that may be switched on in a chat."""
+        return [parse_tool(one) for one in (await self._get(f"/chats/{chat_id}/tools"))["data"]]
+
+    async def choose_tools(self, chat_id: str, names: Sequence[str]) -> None:
+        """Switch these on in a chat, and all others off."""
+        await self._send("PUT", f"/chats/{chat_id}/tools", {"on": list(names)})
 
     async def settings(self, chat_id: str) -> ChatSettings:
         return parse_settings((await self._get(f"/chats/{chat_id}"))["settings"])
@@ -277,31 +287,12 @@ def _why(error: httpx.TransportError) -> str:
 # What a server answers, as the terminal's own values.
 
 
-def error_of(response: httpx.Response, place: str) -> WickError:
-    """Make an error of what the server said, in its own words."""
-    try:
-        error = response.json()["error"]
-        sentence, code = str(error["message"]), error.get("code")
-    except (ValueError, KeyError, TypeError):
-        return PeerError(
-            f"Unexpected answer from {place} (status {response.status_code}). Is it Wick?"
-        )
-    if response.status_code == 401:
-        return NotLoggedIn(f"{sentence} Give an API key with --key or WICK_KEY.")
-    if code == "model_not_found":
-        return ModelNotFound(sentence)
-    if response.status_code == 404:
-        return ChatNotFound(sentence)
-    return PeerError(sentence)
-
-
-def parse_message(values: dict[str, Any]) -> MessageRecord:
-    names = {field.name for field in fields(MessageRecord)}
-    return MessageRecord(**{name: value for name, value in values.items() if name in names})
-
-
 def parse_chat(chat: dict[str, Any]) -> ChatSummary:
     return ChatSummary(chat["id"], chat["title"], chat["model"], chat["updated_at"])
+
+
+def parse_tool(tool: dict[str, Any]) -> ToolSummary:
+    return ToolSummary(tool["name"], tool["description"], tool["on"])
 
 
 def parse_settings(settings: dict[str, Any]) -> ChatSettings:
@@ -329,121 +320,3 @@ def parse_persona(persona: dict[str, Any]) -> PersonaRecord:
 def parse_hit(hit: dict[str, Any]) -> SearchHit:
     marks = [(first, end) for first, end in hit["marks"]]
     return SearchHit(hit["chat_id"], hit["title"], hit["snippet"], marks)
-
-
-# An answer that comes as server-sent events, taken up again where the connection broke off.
-
-
-MAX_ATTEMPTS: Final = 8
-RETRY_SECONDS: Final = 0.5
-"""Seconds between two tries to reach a server that has gone, say, for a restart."""
-IDLE_TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
-"""The server says a word every ten seconds."""
-
-
-@dataclass(slots=True)
-class _Progress:
-    """Reader's position in an answer: text and thought so far, and how much of each was passed on.
-
-    line: the last status, as a sentence.
-    """
-
-    text: str = ""
-    sent: int = 0
-    thought: str = ""
-    thought_sent: int = 0
-    line: str = ""
-    last_id: str = ""
-
-
-async def follow(client: httpx.AsyncClient, ref: AnswerRef, start: int) -> AsyncGenerator[Event]:
-    """Follow an answer to AnswerEnded.
-
-    Raises PeerError when the server has gone and does not come back.
-    """
-    url = f"/api/v1/chats/{ref.chat_id}/messages/{ref.answer_id}"
-    progress, tries = _Progress(sent=start), 0
-    while True:
-        headers = {"Last-Event-ID": progress.last_id} if progress.last_id else {}
-        try:
-            async with aconnect_sse(
-                client, "GET", f"{url}/events", headers=headers, timeout=IDLE_TIMEOUT
-            ) as source:
-                if source.response.status_code not in {200, 204}:
-                    await source.response.aread()
-                    raise error_of(source.response, str(client.base_url))
-                progress.thought = ""  # each connection begins with all of it
-                async for event in source.aiter_sse():
-                    tries = 0
-                    for news in _to_event(event, ref, progress):
-                        yield news
-                        if isinstance(news, AnswerEnded):
-                            return
-        except (httpx.TransportError, SSEError):
-            pass
-        tries += 1
-        if tries > MAX_ATTEMPTS:
-            raise PeerError(
-                f"Lost the connection to Wick at {client.base_url}. What it has written so far is "
-                "kept there."
-            )
-        await asyncio.sleep(RETRY_SECONDS)
-
-
-def _to_event(event: ServerSentEvent, ref: AnswerRef, progress: _Progress) -> list[Event]:
-    """Turn a server-sent event into what it means for the user."""
-    if not event.data:  # a comment, which httpx-sse takes for an event
-        return []
-    progress.last_id = event.id or progress.last_id
-    data: dict[str, Any] = json.loads(event.data)
-    match event.event:
-        case "replace":
-            progress.text = data["text"]
-        case "delta":
-            progress.text += data["text"]
-        case "thought":
-            progress.thought += data["text"]
-            delta = progress.thought[progress.thought_sent :]
-            progress.thought_sent = max(progress.thought_sent, len(progress.thought))
-            return [ThoughtDelta(delta)] if delta else []
-        case "status":
-            line = _status_text(data, ref)
-            is_new, progress.line = line != progress.line, line
-            return [StatusUpdate(line)] if is_new else []
-        case "gone":
-            raise ChatNotFound("This answer was canceled or deleted elsewhere.")
-        case "end":
-            return [AnswerEnded(parse_message(data))]
-        case _:
-            return []
-    delta = progress.text[progress.sent :]
-    progress.sent = max(progress.sent, len(progress.text))
-    return [TextDelta(delta)] if delta else []
-
-
-def _calls(values: Any) -> tuple[CallRecord, ...]:
-    try:
-        return msgspec.convert(values or [], tuple[CallRecord, ...])
-    except msgspec.MsgspecError:  # of a newer server
-        return ()
-
-
-def _status_text(data: dict[str, Any], ref: AnswerRef) -> str:
-    stream = LiveAnswer(
-        ref.answer_id,
-        ref.chat_id,
-        0,
-        "",
-        status=data["status"],
-        position=data["place"] or 0,
-        eta_seconds=data["seconds"],
-        is_pending=data["held"],
-        detail=data["detail"],
-        prompt_done=data["prompt_done"],
-        prompt_total=data["prompt_total"],
-        reading=data.get("reading", ""),
-        warning=data["trouble"],
-        is_thinking=data.get("thinking", False),
-        calls=_calls(data.get("calls")),
-    )
-    return describe_wait(stream)

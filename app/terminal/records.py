@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+import httpx
 import msgspec
 
 from app.conversations.answer_state import (
@@ -16,7 +17,9 @@ from app.conversations.answer_state import (
     status_line,
 )
 from app.conversations.settings import ChatSettings
+from app.conversations.tool_calls import CallRecord
 from app.documents.given import GivenDocument, describe_given
+from app.errors import ChatNotFound, ModelNotFound, NotLoggedIn, PeerError, WickError
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,15 @@ class ModelSummary:
     state: str = ""
     sent_to: Sequence[str] = ()
     kind: str = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSummary:
+    """Tool that may be switched on in a chat."""
+
+    name: str
+    description: str
+    on: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +78,7 @@ class MessageRecord:
     thought_seconds: float | None = None
     attachments: Sequence[dict[str, Any]] = ()
     documents: Sequence[dict[str, Any]] = ()
+    calls: Sequence[dict[str, Any]] = ()
 
     @property
     def is_running(self) -> bool:
@@ -141,13 +154,20 @@ class ThoughtDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class CallsChanged:
+    """All calls of the answer so far, as they stand now."""
+
+    calls: Sequence[CallRecord]
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerEnded:
     """The answer as it is stored."""
 
     answer: MessageRecord
 
 
-Event = StatusUpdate | ThoughtDelta | TextDelta | AnswerEnded
+Event = StatusUpdate | ThoughtDelta | TextDelta | CallsChanged | AnswerEnded
 ExportFormat = Literal["md", "json"]
 
 
@@ -185,6 +205,14 @@ def documents_note(answer: MessageRecord) -> str:
         return describe_given(msgspec.convert(answer.documents, tuple[GivenDocument, ...]))
     except msgspec.ValidationError:
         return ""
+
+
+def parse_calls(values: Any) -> tuple[CallRecord, ...]:
+    """Read the calls of an answer; nothing of what a later version says of them."""
+    try:
+        return msgspec.convert(values or [], tuple[CallRecord, ...])
+    except msgspec.ValidationError:
+        return ()
 
 
 def thought_note(answer: MessageRecord) -> str:
@@ -235,3 +263,29 @@ def to_dict(chat_id: str | None, answer: MessageRecord) -> dict[str, Any]:
         "dropped": answer.dropped,
         "seconds": {"first_token": answer.first_token_seconds, "writing": answer.decode_seconds},
     }
+
+
+# What a server answers, as the terminal's own values.
+
+
+def error_of(response: httpx.Response, place: str) -> WickError:
+    """Make an error of what the server said, in its own words."""
+    try:
+        error = response.json()["error"]
+        sentence, code = str(error["message"]), error.get("code")
+    except (ValueError, KeyError, TypeError):
+        return PeerError(
+            f"Unexpected answer from {place} (status {response.status_code}). Is it Wick?"
+        )
+    if response.status_code == 401:
+        return NotLoggedIn(f"{sentence} Give an API key with --key or WICK_KEY.")
+    if code == "model_not_found":
+        return ModelNotFound(sentence)
+    if response.status_code == 404:
+        return ChatNotFound(sentence)
+    return PeerError(sentence)
+
+
+def parse_message(values: dict[str, Any]) -> MessageRecord:
+    names = {field.name for field in fields(MessageRecord)}
+    return MessageRecord(**{name: value for name, value in values.items() if name in names})

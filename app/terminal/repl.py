@@ -14,13 +14,15 @@ from rich.text import Text
 import app
 from app.conversations.answer_state import AnswerRef
 from app.conversations.settings import ChatSettings
+from app.conversations.tool_calls import CallRecord, Decision
 from app.errors import ChatNotFound, WickError
 from app.terminal.answer_display import show
+from app.terminal.call_questions import OPTIONS, describe_end, question
 from app.terminal.files import SentFile, describe
 from app.terminal.format import one_line, resolve_model
 from app.terminal.http_backend import HttpBackend
 from app.terminal.markdown import render_lines, strip_control
-from app.terminal.prompt import MARK, InputPrompt
+from app.terminal.prompt import MARK, InputPrompt, forget_typed
 from app.terminal.records import (
     ChatSummary,
     MessageRecord,
@@ -32,6 +34,7 @@ from app.terminal.records import (
     documents_note,
     dropped_note,
     ending_note,
+    parse_calls,
     thought_note,
 )
 from app.terminal.screen import PlainScreen, Screen, TerminalScreen
@@ -49,7 +52,7 @@ class Repl:
     `listed`: the chats that were listed last, to be named by number; files: those that go with the
     next message; chat_id: empty until a new chat has begun, and then `overrides` are its settings,
     `defaults` at first, over those of its `persona`; is_temporary: this chat is kept in memory
-    alone, and ends when another begins.
+    alone, and ends when another begins; tools: names of those that are on in a new chat.
     """
 
     backend: HttpBackend
@@ -66,6 +69,7 @@ class Repl:
     title: str = ""
     draft: str = ""
     files: list[SentFile] = field(default_factory=list)
+    tools: Sequence[str] = ()
     deleted: str = ""
     is_over: bool = False
     models: Sequence[ModelSummary] = ()
@@ -106,6 +110,7 @@ class Repl:
                 ref = await self.backend.begin(
                     *(text, self.model, self.overrides, self.files, self.persona),
                     is_temporary=self.is_temporary,
+                    tools=self.tools,
                 )
         except WickError:
             self.draft = text  # nothing was saved: it is not lost
@@ -116,7 +121,13 @@ class Repl:
     async def answer(self, ref: AnswerRef, start: int = 0) -> None:
         """Show an answer that is on its way, from the character `start` on."""
         self.console.print()
-        self.close(await show(self.backend, ref, self._screen(), start))
+        ask = self._ask if sys.stdin.isatty() and not self.console.is_dumb_terminal else None
+        self.close(await show(self.backend, ref, self._screen(), start, ask))
+
+    async def _ask(self, call: CallRecord) -> Decision | None:
+        """Ask about a call of a tool; what was typed before is no answer to it."""
+        forget_typed()
+        return await self.prompt.choose(question(call), OPTIONS, "deny")
 
     def close(self, answer: MessageRecord) -> None:
         """Print how an answer ended."""
@@ -240,6 +251,8 @@ class Repl:
             else:
                 self.console.print()
                 self._show(message.text)
+                for call in parse_calls(message.calls):
+                    self.info(describe_end(call))
                 self.close(message)
 
     def print(self, text: str | Text) -> None:

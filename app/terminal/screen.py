@@ -97,6 +97,14 @@ class Screen(Protocol):
 
     def text(self, delta: str) -> None: ...
 
+    def note(self, sentence: str) -> None:
+        """Show everything so far, and a remark below it; what follows stands below that."""
+        ...
+
+    def pause(self) -> None:
+        """Show everything so far and leave the screen to a question; what follows stands below."""
+        ...
+
     def tick(self) -> float | None:
         """Show what was held back. In how many seconds to come again, None: nothing is held."""
         ...
@@ -137,6 +145,18 @@ class TerminalScreen:
         self._draw()
         return None
 
+    def note(self, sentence: str) -> None:
+        line = f"{DIM}{self._cut(strip_control(sentence))}{UNDIM}"
+        self._show([*self._growing.end(), line], [])
+        self._begin_anew()
+
+    def pause(self) -> None:
+        self.end()
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._growing, self._is_stale = MarkdownStream(self._console), False
+
     def end(self) -> None:
         self._sentence = ""
         self._show(self._growing.end(), [])
@@ -152,9 +172,11 @@ class TerminalScreen:
     def _status(self) -> list[str]:
         if not self._sentence:
             return []
+        return [f"{DIM}{self._cut(self._sentence)}{UNDIM}"]
+
+    def _cut(self, text: str) -> str:
         room = self._console.width - 1
-        text = self._sentence if len(self._sentence) <= room else self._sentence[: room - 1] + "…"
-        return [f"{DIM}{text}{UNDIM}"]
+        return text if len(text) <= room else text[: room - 1] + "…"
 
     def _show(self, final: list[str], live: list[str]) -> None:
         """Make `final` and then `live` of the lines that are live now."""
@@ -215,6 +237,15 @@ class PlainScreen:
         self._out.write(strip_control(delta) if self._is_terminal else delta)
         self._out.flush()
         self._last = delta[-1:] or self._last
+
+    def note(self, sentence: str) -> None:
+        self.pause()
+        if self._notes is not None:
+            self._notes.print(strip_control(sentence), markup=False, highlight=False)
+
+    def pause(self) -> None:
+        self.end()
+        self._last = "\n"
 
     def tick(self) -> float | None:
         return None

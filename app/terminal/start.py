@@ -312,6 +312,12 @@ class NullScreen:
     def text(self, delta: str) -> None:
         pass
 
+    def note(self, sentence: str) -> None:
+        pass
+
+    def pause(self) -> None:
+        pass
+
     def tick(self) -> float | None:
         return None
 
@@ -331,6 +337,9 @@ class JsonLinesScreen(NullScreen):
 
     def text(self, delta: str) -> None:
         write_json({"type": "text", "text": delta})
+
+    def note(self, sentence: str) -> None:
+        write_json({"type": "note", "text": sentence})
 
 
 def write_json(value: Any) -> None:

@@ -9,8 +9,8 @@ import httpx
 
 from app.api.http import COMMENT
 from app.conversations.answer_state import AnswerRef
-from app.terminal.http_backend import HttpBackend, parse_message
-from app.terminal.records import AnswerEnded, TextDelta, ThoughtDelta, thought_note
+from app.terminal.http_backend import HttpBackend
+from app.terminal.records import AnswerEnded, TextDelta, ThoughtDelta, parse_message, thought_note
 
 MESSAGE = {"id": 2, "role": "assistant", "text": "Blue.", "status": "done"}
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from markupsafe import Markup
 
-from app.conversations.tool_calls import DENIED, CallRecord, parse_arguments, steps_of
+from app.conversations.tool_calls import (
+    DENIED,
+    CallRecord,
+    arguments_as_text,
+    gist,
+    steps_of,
+)
 from app.web.render.markdown import render_markdown
 
-GIST_CHARS: Final = 100
-MAX_GIST_CHARS: Final = 1_000
-"""Of arguments that are looked at, with all their space."""
 ABOUT: Final = {
     "asking": "asks to run",
     "running": "is running",
@@ -35,11 +37,7 @@ class CallView:
     about: str
     arguments: tuple[tuple[str, str], ...]
     result: str
-
-    @property
-    def gist(self) -> str:
-        text = " ".join(" ".join(value for _, value in self.arguments)[:MAX_GIST_CHARS].split())
-        return f"{text[: GIST_CHARS - 1]}…" if len(text) > GIST_CHARS else text
+    gist: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +64,13 @@ def _view(number: int, call: CallRecord) -> CallView:
     about = ABOUT.get(call.status) or describe_time(call.seconds)
     result = call.result or (DENIED if call.status == "denied" else "")
     title = call.title or call.name or "A tool"
-    return CallView(number, title, call.status, about, _arguments(call.arguments), result)
+    arguments = arguments_as_text(call.arguments)
+    return CallView(number, title, call.status, about, arguments, result, gist(call.arguments))
 
 
 def describe_time(seconds: float | None) -> str:
     """Say how long a call took, when somebody may have noticed."""
     return f"{seconds:.1f} s" if seconds is not None and seconds >= 0.05 else "done"
-
-
-def _arguments(text: str) -> tuple[tuple[str, str], ...]:
-    values = parse_arguments(text)
-    if values is None:
-        return (("", text),)
-    return tuple((str(name), _plain(value)) for name, value in values.items())
-
-
-def _plain(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
 
 
 def plain_lines(calls: Sequence[CallRecord]) -> list[str]:

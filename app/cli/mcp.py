@@ -35,6 +35,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser("mcp")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     _add_adding(actions)
+    _add_changing(actions)
     action = actions.add_parser("list", help="list tool servers")
     action.set_defaults(func=lambda arguments, settings: _run(settings, list_servers))
     action = actions.add_parser("test", help="connect to a tool server and list its tools")
@@ -87,11 +88,43 @@ def _add_adding(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
 
 
+def _add_changing(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    action = actions.add_parser(
+        "change",
+        help="change a tool server's command, address or secrets",
+        epilog="Options come before NAME. NAME alone keeps the command, and others keep theirs.",
+    )
+    action.add_argument(
+        *("--env", "--header"),
+        dest="secrets",
+        action="append",
+        default=[],
+        metavar="NAME[=VALUE]",
+        help="variable or header to set; NAME= removes it (repeatable)",
+    )
+    action.add_argument("name", metavar="NAME")
+    action.add_argument("target", metavar="COMMAND|URL", nargs=argparse.REMAINDER)
+    action.set_defaults(
+        func=lambda arguments, settings: _run(settings, lambda a: change(a, arguments))
+    )
+
+
+async def change(admin: AnyMcpAdmin, arguments: argparse.Namespace) -> int:
+    secrets = dict(_secret(given) for given in arguments.secrets)
+    changed = await admin.change(arguments.name, _target(arguments.target), secrets)
+    print(f"Changed {changed.name}. Test it: wick mcp test {changed.name}")
+    return 0
+
+
+def _target(given: Sequence[str]) -> str:
+    words = [word for word in given if word != "--"]
+    return words[0] if len(words) == 1 else shlex.join(words)
+
+
 async def add(admin: AnyMcpAdmin, arguments: argparse.Namespace) -> int:
-    words = [word for word in arguments.target if word != "--"]
-    target = words[0] if len(words) == 1 else shlex.join(words)
     access = "chosen" if arguments.users else arguments.access
     secrets = dict(_secret(given) for given in arguments.secrets)
+    target = _target(arguments.target)
     added = await admin.add(arguments.name, target, secrets, access, arguments.users)
     print(f"Added {added.name}. Test it: wick mcp test {added.name}")
     return 0
@@ -217,6 +250,11 @@ class RemoteMcpAdmin:
             secrets=secrets,
             access=access,
             names=list(names),
+        )
+
+    async def change(self, name: str, target: str, secrets: dict[str, str]) -> McpServerReport:
+        return await self._request(
+            McpServerReport, "mcp-change", name=name, target=target, secrets=secrets
         )
 
     async def remove(self, name: str) -> None:

@@ -109,6 +109,22 @@ async def add(
     return cursor.lastrowid if cursor.rowcount == 1 else None
 
 
+async def set_target(
+    connection: aiosqlite.Connection,
+    server_id: int,
+    command: str,
+    arguments: Collection[str],
+    url: str,
+    secrets: dict[str, str],
+) -> None:
+    """Set what a server is; what it offered, and how it was when it was tested, counts no more."""
+    await connection.execute(
+        "UPDATE mcp_servers SET command = ?, arguments = ?, url = ?, secrets = ?, offers = '',"
+        " error = '', last_words = '', checked_at = NULL WHERE id = ?",
+        (command, json.dumps(list(arguments)), url, json.dumps(secrets), server_id),
+    )
+
+
 async def set_access(
     connection: aiosqlite.Connection, server_id: int, access: McpAccess, user_ids: Collection[int]
 ) -> None:

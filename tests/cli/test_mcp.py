@@ -41,7 +41,17 @@ async def test_tool_servers_are_added_listed_tested_and_removed(tmp_path: Path, 
         assert code == 0
         assert "notes works: 8 tools, 2 resources, 1 prompts." in said
         assert "  add  (Add numbers)\n" in said
-        await wick("add", "--access", "everyone", "gone", "/no/such/fox")
+        assert await wick("change", "--env", "A=", "--env", "B=c", "notes") == (
+            0,
+            "Changed notes. Test it: wick mcp test notes\n",
+        )
+        code, said = await wick("change", "none", "true")
+        assert (code, said) == (1, "wick: There is no tool server named “none”.\n")
+        code, said = await wick("list")
+        assert "not tested" in " ".join(said.split())
+        assert "notes works" in (await wick("test", "notes"))[1]
+        await wick("add", "--access", "everyone", "gone", "true")
+        await wick("change", "gone", "/no/such/fox")
         code, said = await wick("test", "gone")
         assert (code, said) == (1, "gone failed: The program “/no/such/fox” was not found.\n")
         code, said = await wick("list")

@@ -20,6 +20,7 @@ from app.tools.mcp.servers import McpServers, offers_from
 MCP_OPERATIONS: Final = {
     "mcp-list": "list_all",
     "mcp-add": "add",
+    "mcp-change": "change",
     "mcp-remove": "remove",
     "mcp-test": "test",
 }
@@ -66,6 +67,13 @@ class McpAdmin:
         server = await self._servers.add(McpServerValues(name, target, secrets, access))
         await self._servers.set_access(server.id, server.access, chosen)
         return await self._report(server)
+
+    async def change(self, name: str, target: str, secrets: dict[str, str]) -> McpServerReport:
+        """Change a server's command or address, an empty one not, and those of its secrets that are
+        given. Raises InvalidToolServer."""
+        server = await self._servers.get_by_name(name)
+        changed = await self._servers.change(server.id, target or server.target, secrets)
+        return await self._report(changed)
 
     async def remove(self, name: str) -> None:
         """Forget a server."""

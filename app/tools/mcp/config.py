@@ -135,6 +135,13 @@ def parse_secrets(text: str) -> dict[str, str]:
     return found
 
 
+def merge_secrets(before: McpServer, values: McpServerValues) -> dict[str, str]:
+    """Return a server's secrets with those that are given: an empty value removes one. Variables
+    are no headers, so a command that becomes an address keeps none."""
+    kept = before.secrets if values.is_address == bool(before.url) else {}
+    return {name: value for name, value in {**kept, **values.secrets}.items() if value}
+
+
 def endpoint_of(server: McpServer, folder: Path) -> McpEndpoint:
     """Return what to connect to. folder: where a program runs.
 

@@ -8,8 +8,9 @@ import importlib.util
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -30,7 +31,7 @@ from app.errors import (
     ToolsNotSetUp,
 )
 from app.temp_folders import scratch
-from app.tools.mcp.config import McpServerValues, check_values, endpoint_of
+from app.tools.mcp.config import McpServerValues, check_values, endpoint_of, merge_secrets
 from app.tools.mcp.process import Command, McpProcess
 from app.tools.mcp.protocol import Listed, ListOffers, McpResult, Offers
 
@@ -148,6 +149,21 @@ class McpServers:
             )
         audit("tool-server-added", server=added)
         return await self.get(added)
+
+    async def change(self, server_id: int, target: str, secrets: Mapping[str, str]) -> McpServer:
+        """Set a server's command or address, and those of its secrets that are given; what runs on
+        it ends.
+
+        Raises ToolServerNotFound or InvalidToolServer.
+        """
+        before = await self.get(server_id)
+        given = McpServerValues(before.name, target, secrets, before.access)
+        checked = check_values(replace(given, secrets=merge_secrets(before, given)))
+        changed = checked.command, checked.arguments, checked.url, checked.secrets
+        await self._db.write(lambda c: mcp_servers.set_target(c, server_id, *changed))
+        await self._disconnect(server_id)
+        audit("tool-server-changed", server=server_id)
+        return await self.get(server_id)
 
     async def set_access(
         self, server_id: int, access: McpAccess, user_ids: Collection[int] = ()

@@ -31,6 +31,7 @@ ACCESS: Final[dict[McpAccess, str]] = {
     "chosen": "Owners and chosen members",
     "everyone": "Everyone",
 }
+_FIELDS: Final = ("name", "target", "access")
 DONE: Final = {"removed": "Tool server removed.", "saved": "Saved."}
 
 
@@ -105,6 +106,21 @@ async def show(server_id: int) -> str:
     return context.fragments.render("_tool_server.html", view=view, members=users, access=ACCESS)
 
 
+@blueprint.post("/<int:server_id>")
+@owner_required
+async def edit(server_id: int) -> Response | WerkzeugResponse:
+    """Change what a server is, and test it at once; secrets that are not written again stay."""
+    form, servers = await request.form, server_context().mcp_servers
+    try:
+        secrets = parse_secrets(form.get("secrets", ""))
+        await servers.change(server_id, form.get("target", ""), secrets)
+    except InvalidToolServer as error:
+        return await _page(error, changed=server_id)
+    if servers.is_set_up:
+        servers.start_test(server_id)
+    return redirect(f"/tools#server-{server_id}", 303)
+
+
 @blueprint.post("/<int:server_id>/<any('test', 'switch-on', 'switch-off', 'remove'):verb>")
 @owner_required
 async def change(server_id: int, verb: str) -> WerkzeugResponse:
@@ -159,8 +175,10 @@ def _setup() -> dict[str, Any]:
     }
 
 
-async def _page(error: InvalidToolServer | None = None) -> Response:
+async def _page(error: InvalidToolServer | None = None, changed: int = 0) -> Response:
+    """Render the page. changed: the server in whose form the error was made, 0 for a new one."""
     form = await request.form if error is not None else {}
+    problems = {} if error is None else error.problems
     servers = await server_context().mcp_servers.list_all()
     return await render_page(
         "tool_servers.html",
@@ -169,8 +187,11 @@ async def _page(error: InvalidToolServer | None = None) -> Response:
         members=await _members(),
         access=ACCESS,
         # What was secret is typed again.
-        values={name: form.get(name, "") for name in ("name", "target", "access")},
-        problems={} if error is None else error.problems,
+        values={name: "" if changed else form.get(name, "") for name in _FIELDS},
+        problems={} if changed else problems,
+        changed=changed,
+        wrong=problems if changed else {},
+        given=form.get("target", ""),
         longest_name=MAX_NAME_CHARS,
         done=DONE.get(request.args.get("done", ""), ""),
         **_setup(),

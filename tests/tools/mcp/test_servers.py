@@ -98,6 +98,34 @@ async def test_servers_are_added_once_and_forgotten(servers: McpServers) -> None
     assert await servers.list_all() == []
 
 
+async def test_a_server_is_changed_with_the_secrets_that_are_given(servers: McpServers) -> None:
+    server = await servers.add(McpServerValues("notes", "true a", {"KEY": "1", "OLD": "2"}))
+    await keep_offers(servers._db, server, "read")
+    server = await servers.change(server.id, "true b", {"KEY": "3", "OLD": "", "NEW": "4"})
+    assert (server.target, server.secrets) == ("true b", {"KEY": "3", "NEW": "4"})
+    assert (server.offers, server.checked_at) == ("", None)
+    with pytest.raises(InvalidToolServer, match="quotation mark"):
+        await servers.change(server.id, "'", {})
+    server = await servers.change(server.id, "https://notes.example/mcp", {"X-Key": "5"})
+    assert (server.command, server.secrets) == ("", {"X-Key": "5"})
+    with pytest.raises(ToolServerNotFound):
+        await servers.change(99, "true", {})
+
+
+async def test_a_change_ends_what_runs(servers: McpServers) -> None:
+    server = await servers.add(McpServerValues("sample", SAMPLE, {"FOX": "red"}))
+    await servers.test(server.id)
+    call = asyncio.create_task(McpSource(servers).call(context(OWNER), "sample__wait", {}))
+    await until(lambda: servers._calls[OWNER] == 1)
+    await servers.change(server.id, SAMPLE, {"FOX": "grey"})
+    assert (await call).is_error
+    assert not servers.is_running(server.id)
+    await servers.test(server.id)
+    named = {"name": "FOX"}
+    found = await McpSource(servers).call(context(OWNER), "sample__environment", named)
+    assert found == ToolResult("grey")
+
+
 def test_offers_of_another_version_are_none() -> None:
     assert offers_from('{"tools": 5}') == Offers()
 

@@ -50,6 +50,18 @@ async def test_an_owner_adds_a_server_and_allows_it(tmp_path: Path) -> None:
         assert "in-the-den" not in page
         for path in ("/tools", f"/tools/{server}"):
             assert (await member.ask("GET", path)).status_code == 403
+        form = {"target": SAMPLE, "secrets": "FOX=\nHEN=brown"}
+        assert (await owner.ask("POST", f"/tools/{server}", form=form)).status_code == 303
+        await until(lambda: not context_of(app).mcp_servers.is_testing(server))
+        page = await text_of(await owner.ask("GET", "/tools"))
+        assert "Variables: HEN" in page
+        assert "8 tools" in page
+        answer = await owner.ask("POST", f"/tools/{server}", form={"target": "'", "secrets": ""})
+        assert answer.status_code == 422
+        page = await text_of(answer)
+        assert page.count("A quotation mark is missing.") == 1
+        assert 'class="more change" open' in page
+        assert (await member.ask("POST", f"/tools/{server}", form=form)).status_code == 403
         form = {"access": "chosen", "user": str(await user_id(app, "berta"))}
         answer = await owner.ask("POST", f"/tools/{server}/access", form=form)
         assert answer.status_code == 303

@@ -167,6 +167,7 @@ OWNERS: dict[Row, int] = {
     ("GET", "/tools/setup"): 200,
     ("POST", "/tools/setup"): 303,
     ("GET", "/tools/<int:server_id>"): 404,
+    ("POST", "/tools/<int:server_id>"): 404,
     ("POST", "/tools/<int:server_id>/access"): 422,  # for nobody
     (
         "POST",

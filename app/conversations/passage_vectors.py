@@ -22,6 +22,7 @@ from app.inference.queue import Interrupted, Request, RequestEvent
 from app.inference.worker_pool import WorkerPool
 from app.models.model import Model
 from app.models.store import ModelStore
+from app.models.text.embedding_prefixes import prefixes_of
 
 log = logging.getLogger(__name__)
 BATCH_PASSAGES: Final = 8
@@ -64,14 +65,17 @@ class PassageVectors:
         model = await self._model() if scope and query.strip() else None
         if model is None:
             return []
-        held = await passages.vectors_of(self._db, scope, model.digest, MAX_VECTORS)
+        prefixes = prefixes_of(model)
+        key = prefixes.key(model.digest)
+        held = await passages.vectors_of(self._db, scope, key, MAX_VECTORS)
         if not held or not self._is_ready(model):
             if held and self._fits(model):
                 with contextlib.suppress(WickError):  # for the next question
                     self._pool.load(model.name)
             return []
         user_id = next(iter(scope))
-        made = await self._embed(model, [(user_id, query)], QUESTION_SECONDS)
+        asked = [(user_id, prefixes.question + query)]
+        made = await self._embed(model, asked, QUESTION_SECONDS)
         if made is None:
             return []
         return await asyncio.to_thread(_nearest, made[0], held, limit, is_alone=is_alone)
@@ -94,7 +98,9 @@ class PassageVectors:
         model = await self._model()
         if model is None or self._failures[model.digest] >= MAX_FAILURES:
             return False
-        missing = await passages.without_vector(self._db, model.digest, BATCH_PASSAGES)
+        prefixes = prefixes_of(model)
+        key = prefixes.key(model.digest)
+        missing = await passages.without_vector(self._db, key, BATCH_PASSAGES)
         if not missing:
             return False
         if self._pool.is_busy:
@@ -102,7 +108,7 @@ class PassageVectors:
             return True
         if not self._is_ready(model):
             return await self._load(model)
-        texts = [(one.user_id, one.text) for one in missing]
+        texts = [(one.user_id, prefixes.passage + one.text) for one in missing]
         made = await self._embed(model, texts, BATCH_SECONDS)
         if made is None:
             self._failures[model.digest] += not self._pool.is_busy
@@ -112,7 +118,7 @@ class PassageVectors:
             PassageVector(one.passage_id, one.user_id, vector)
             for one, vector in zip(missing, packed, strict=True)
         ]
-        await self._db.write(lambda c: passages.add_vectors(c, model.digest, some))
+        await self._db.write(lambda c: passages.add_vectors(c, key, some))
         return True
 
     async def _load(self, model: Model) -> bool:

@@ -4,7 +4,7 @@ there is none, or it is not there in time."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,9 @@ import pytest
 from quart import Quart
 
 from app.conversations import passage_vectors
-from app.conversations.passage_vectors import fuse
+from app.conversations.passage_vectors import PassageVectors, fuse
 from app.db.connection import Database
+from app.models.model import Model
 from app.models.store import ModelStore
 from app.web.context import ServerContext
 from tests.application import context_of, run_app
@@ -74,6 +75,29 @@ async def test_passages_get_vectors_in_the_background_and_go_with_them(app: Quar
     async with asyncio.timeout(PATIENCE):
         while await count(context.chats._db):
             await asyncio.sleep(0.05)
+
+
+async def test_questions_and_passages_get_the_prefixes_of_their_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ModelStore(tmp_path / "models")
+    store.install(write_architecture(tmp_path / "bert.gguf", "bert"), "nomic-embed-text-v1.5")
+    embed, texts = PassageVectors._embed, list[str]()
+
+    async def noted(
+        self: PassageVectors, model: Model, some: Sequence[tuple[int, str]], seconds: float
+    ) -> list[tuple[float, ...]] | None:
+        texts.extend(text for _, text in some)
+        return await embed(self, model, some, seconds)
+
+    monkeypatch.setattr(PassageVectors, "_embed", noted)
+    async with run_app(tmp_path, models_dir=store.root) as app:
+        context = context_of(app)
+        found = await documents(context)
+        await filled(context)
+        await context.saved.vectors.rank({1: [*found]}, "a b c", 9, is_alone=False)
+    assert texts[-1] == "search_query: a b c"
+    assert {text.partition(": ")[0] for text in texts[:-1]} == {"search_document"}
 
 
 async def test_a_question_never_waits_for_the_model(

@@ -76,13 +76,17 @@ async def list_chats() -> Response:
 async def create() -> Response:
     context, user_id = server_context(), current_user()
     body = await http.parse_body(NewChat)
+    if body.temporary and body.folder is not None:
+        raise ApiError(
+            "A temporary chat is in no folder. Leave out one of the two.", param="folder"
+        )
     chat_id = _chat_id(user_id, body.client_id, temporary=body.temporary)
     if body.temporary:
         context.temporary.keep_for_program(chat_id)
     before = await services_of(chat_id).chats.get(user_id, chat_id)
     persona = await context.personas.get(user_id, body.persona) if body.persona else None
     folder = None
-    if body.folder is not None and not body.temporary:
+    if body.folder is not None:
         folder = await context.folders.get(user_id, body.folder)
     begun_with = [one.model for one in (persona, folder) if one is not None and before is None]
     usual = next(filter(None, begun_with), "")

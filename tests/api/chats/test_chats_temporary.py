@@ -105,6 +105,14 @@ async def test_a_temporary_chat_ends_when_it_is_deleted(server: Server) -> None:
         assert (await followed(http, again))["status"] == "done"
 
 
+async def test_a_temporary_chat_is_in_no_folder(server: Server) -> None:
+    async with httpx.AsyncClient(base_url=server.origin, timeout=60) as http:
+        body = {"text": MARKER, "temporary": True, "folder": 1}
+        answer = await http.post(CHATS, json=body)
+        assert answer.status_code == 400
+        assert "is in no folder" in answer.json()["error"]["message"]
+
+
 async def test_a_temporary_chat_gets_the_settings_of_its_persona(server: Server) -> None:
     pirate = {"name": "Pirate", "instructions": "Talk like a pirate.", "settings": {"top_k": 3}}
     async with httpx.AsyncClient(base_url=server.origin, timeout=60) as http:

@@ -15,7 +15,6 @@ from app.models.text.argument_values import (
     ALL_TYPES,
     CDATA,
     MAX_DEPTH,
-    QUOTE,
     properties_of,
     resolve,
     types_of,
@@ -74,7 +73,7 @@ class ArgumentRules:
         root = schema
         if self._format.arguments == "tags":
             return self._tags(root)
-        return _Values(self, self._format.arguments, root).fields(root, 0)
+        return _Values(self, self._format, root).fields(root, 0)
 
     # What all notations share.
 
@@ -187,9 +186,10 @@ class ArgumentRules:
 class _Values:
     """Values of one tool in a notation without JSON's quotes, or with Python's words."""
 
-    def __init__(self, rules: ArgumentRules, notation: str, root: Mapping[str, Any]) -> None:
+    def __init__(self, rules: ArgumentRules, known: ToolFormat, root: Mapping[str, Any]) -> None:
         self._rules = rules
-        self._is_gemma = notation == "gemma"
+        self._is_gemma = known.arguments == "gemma"
+        self._quote = known.quote
         self._root = root
         self._names: dict[str, str] = {}
 
@@ -239,7 +239,10 @@ class _Values:
         return self._names[pointer]
 
     def _exactly(self, value: Any) -> str:
-        return self._rules.literal(write_gemma(value) if self._is_gemma else write_python(value))
+        is_gemma = self._is_gemma
+        return self._rules.literal(
+            write_gemma(value, self._quote) if is_gemma else write_python(value)
+        )
 
     def _of_type(self, kind: str, schema: Any, depth: int) -> str:
         match kind:
@@ -266,7 +269,8 @@ class _Values:
 
     def _text(self, schema: Any) -> str:
         if self._is_gemma:
-            return f"{self._rules.literal(QUOTE)} {self._rules.text_until(schema, QUOTE)}"
+            quote = self._quote
+            return f"{self._rules.literal(quote)} {self._rules.text_until(schema, quote)}"
         limits = {
             name: schema[name]
             for name in ("minLength", "maxLength", "pattern", "format")

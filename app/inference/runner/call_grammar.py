@@ -50,7 +50,7 @@ def build_call_grammar(
         rules.append(f"first_{number}: {_parts(known, known.after(marker), tool, given, split)}")
         if several:
             rules.append(f"next_{number}: {_parts(known, known.call, tool, given, split)}")
-    if known.has_ids:
+    if ID in known.call:
         rules.append(f"ID: /{known.id_pattern}/")
     calls = {"name": "calls", "lark_grammar": "\n".join([*rules, *arguments.rules])}
     return json.dumps({"grammars": [calls, *arguments.schemas]})

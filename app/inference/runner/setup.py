@@ -39,7 +39,6 @@ from app.models.adapted import ensure_adapted
 from app.models.engines import CTRANSFORMERS
 from app.models.model import Model
 from app.models.model_files import load_model
-from app.models.text.argument_values import QUOTE
 from app.models.text.builtin_templates import template_of
 from app.models.text.chat_template import ChatTemplate
 from app.models.text.tokenizer import Tokenizer
@@ -261,8 +260,7 @@ def _calling(template: ChatTemplate, tokenizer: Tokenizer) -> Calling:
         parts = ([part] if isinstance(part, int) else encode(part) for part in split(text))
         return tuple(itertools.chain.from_iterable(parts))
 
-    texts = (QUOTE,) if known.arguments == "gemma" else known.parameter[-1:]
-    ends = tuple(encoded(text) for text in texts if isinstance(text, str))
+    ends = tuple(map(encoded, known.text_ends))
     return Calling(known, special, encoded(known.forced or known.marker), ends, tokenizer)
 
 

@@ -19,8 +19,6 @@ MAX_DEPTH: Final = 32
 ALL_TYPES: Final = frozenset(
     ("string", "integer", "number", "boolean", "null", "array", "object"),
 )
-QUOTE: Final = '<|"|>'
-"""What stands around texts in Gemma's calls."""
 CDATA: Final = ("<![CDATA[", "]]>")
 _PLAIN_VALUE: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[^,\]}]+')
 _BARE: Final = re.compile(r"[^<&\n]*")
@@ -153,34 +151,35 @@ def close_cdata(text: str) -> str:
 # Values in Gemma's notation: texts between quotes of its own, keys without any.
 
 
-def write_gemma(value: Any) -> str:
+def write_gemma(value: Any, quote: str) -> str:
     """Write a value in Gemma's notation."""
     if isinstance(value, str):
-        return f"{QUOTE}{value}{QUOTE}"
+        return f"{quote}{value}{quote}"
     if isinstance(value, Mapping):
-        return f"{{{write_gemma_fields(value)}}}"
+        return f"{{{write_gemma_fields(value, quote)}}}"
     if isinstance(value, list):
-        return f"[{','.join(map(write_gemma, value))}]"
+        return f"[{','.join(write_gemma(one, quote) for one in value)}]"
     return json.dumps(value)
 
 
-def write_gemma_fields(values: Mapping[str, Any]) -> str:
+def write_gemma_fields(values: Mapping[str, Any], quote: str) -> str:
     """Write the fields of an object, in the order of Gemma's template."""
     ordered = sorted(values.items(), key=lambda item: item[0].lower())
-    return ",".join(f"{key}:{write_gemma(value)}" for key, value in ordered)
+    return ",".join(f"{key}:{write_gemma(value, quote)}" for key, value in ordered)
 
 
-def read_gemma_fields(text: str) -> dict[str, Any]:
+def read_gemma_fields(text: str, quote: str) -> dict[str, Any]:
     """Read the fields of an object. Raises ValueError."""
-    reader = _GemmaReader(text)
+    reader = _GemmaReader(text, quote)
     fields = reader.fields("")
     reader.expect_end()
     return fields
 
 
 class _GemmaReader:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, quote: str) -> None:
         self._text = text
+        self._quote = quote
         self._place = 0
 
     def expect_end(self) -> None:
@@ -205,8 +204,8 @@ class _GemmaReader:
         return False
 
     def _key(self) -> str:
-        if self._takes(QUOTE):
-            key = self._until(QUOTE)
+        if self._takes(self._quote):
+            key = self._until(self._quote)
             if not self._takes(":"):
                 raise ValueError("a key without a value")
             return key
@@ -223,8 +222,8 @@ class _GemmaReader:
     def _value(self, depth: int) -> Any:
         if depth > MAX_DEPTH:
             raise ValueError("nested too deeply")
-        if self._takes(QUOTE):
-            return self._until(QUOTE)
+        if self._takes(self._quote):
+            return self._until(self._quote)
         if self._takes("{"):
             return self.fields("}", depth)
         if self._takes("["):

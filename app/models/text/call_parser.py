@@ -7,10 +7,10 @@ import secrets
 import string
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from app.models.text.argument_values import (
-    QUOTE,
     ObjectScanner,
     find_end,
     open_cdata,
@@ -313,7 +313,9 @@ class CallParser:
                 yield begun
                 yield from self._tags(begun[0], ends[0])
             case "gemma":
-                yield from self._bracketed(begun, (QUOTE,), "{[", "}]", read_gemma_fields)
+                quote = self.format.quote
+                read = partial(read_gemma_fields, quote=quote)
+                yield from self._bracketed(begun, (quote,), "{[", "}]", read)
             case "python":
                 quotes = ('"', "'")
                 yield from self._bracketed(begun, quotes, "([{", ")]}", read_python_fields)

@@ -15,7 +15,6 @@ from itertools import starmap
 from typing import Any, Final, Literal
 
 from app.models.text.argument_values import (
-    QUOTE,
     close_cdata,
     write_gemma_fields,
     write_python_fields,
@@ -52,7 +51,8 @@ class ToolFormat:
     answer may have several calls. at_start: whether a call counts only where an answer begins.
     in_header: whether the marker stands in the header of a message; headers: what may stand between
     a name and the end of the header. forced: what begins a call where one must come, if not the
-    marker. id_pattern: of ids that the model writes.
+    marker. id_pattern: of ids that the model writes; quote: what stands around texts in
+    Gemma's notation.
     """
 
     name: str
@@ -73,6 +73,7 @@ class ToolFormat:
     forced: str = ""
     has_cdata: bool = False
     id_pattern: str = "[A-Za-z0-9]{9}"
+    quote: str = '<|"|>'
 
     @property
     def markers(self) -> tuple[str, ...]:
@@ -80,17 +81,18 @@ class ToolFormat:
         return tuple(sorted((self.marker, *self.aliases), key=len, reverse=True))
 
     @property
-    def has_ids(self) -> bool:
-        """True if the model itself writes the id of a call."""
-        return ID in self.call
-
-    @property
     def literals(self) -> tuple[str, ...]:
         """List the texts that stand in calls."""
         parts = (*self.call, *self.parameter)
         own = tuple(part for part in parts if isinstance(part, str))
-        quotes = (QUOTE,) if self.arguments == "gemma" else ()
+        quotes = (self.quote,) if self.arguments == "gemma" else ()
         return (self.begin, self.between, self.end, *own, *self.headers, *quotes)
+
+    @property
+    def text_ends(self) -> tuple[str, ...]:
+        """List what ends a text among arguments that are not JSON."""
+        ends = (self.quote,) if self.arguments == "gemma" else self.parameter[-1:]
+        return tuple(end for end in ends if isinstance(end, str))
 
     def parts(self) -> tuple[CallPart, ...]:
         """The parts of the first call, from its marker on."""
@@ -124,7 +126,7 @@ class ToolFormat:
             case "json":
                 return dump(arguments)
             case "gemma":
-                return write_gemma_fields(arguments)
+                return write_gemma_fields(arguments, self.quote)
             case "python":
                 return write_python_fields(arguments)
             case "tags":
@@ -191,6 +193,29 @@ TOOL_FORMATS: Final = (
         end="<tool_call|>",
         arguments="gemma",
         hints=("<|tool_call>",),
+    ),
+    ToolFormat(
+        "functiongemma",
+        "<start_function_call>",
+        begin="<start_function_call>",
+        call=("call:", NAME, "{", ARGUMENTS, "}"),
+        between="<end_function_call><start_function_call>",
+        end="<end_function_call>",
+        arguments="gemma",
+        hints=("<start_function_call>",),
+        quote="<escape>",
+    ),
+    ToolFormat(
+        "kimi",
+        "<|tool_calls_section_begin|>",
+        begin="<|tool_calls_section_begin|>",
+        call=(
+            *("<|tool_call_begin|>functions.", NAME, ":", ID, "<|tool_call_argument_begin|>"),
+            *(ARGUMENTS, "<|tool_call_end|>"),
+        ),
+        end="<|tool_calls_section_end|>",
+        hints=("<|tool_calls_section_begin|>",),
+        id_pattern="[0-9]{1,3}",
     ),
     ToolFormat(
         "mistral-small",

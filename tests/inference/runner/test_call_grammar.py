@@ -16,7 +16,6 @@ from app.errors import SchemaRefused
 from app.inference.runner.grammar import AnswerGrammar, Grammars
 from app.inference.runner.sampling import Sampler
 from app.models.parameters import Sampling
-from app.models.text.argument_values import QUOTE
 from app.models.text.call_parser import CallParser
 from app.models.text.tokenizer import Tokenizer
 from app.models.text.tool_formats import TOOL_FORMATS, ToolFormat
@@ -205,8 +204,7 @@ def test_a_call_that_is_closed_comes_to_its_end(
 ) -> None:
     """Wherever it was: in a text, too, in which what ends all else is text."""
     words = tokenizer(folder, known, special=special)
-    texts = (QUOTE,) if known.arguments == "gemma" else known.parameter[-1:]
-    ends = [text_ids(words, text) for text in texts if isinstance(text, str)]
+    ends = [text_ids(words, text) for text in known.text_ends]
     for name, schema in LONG.items():
         tools = (ToolSpec(name, "", json.dumps({"type": "object", **schema})),)
         for seed in range(2):

@@ -155,7 +155,7 @@ class ThoughtDelta:
 
 @dataclass(frozen=True, slots=True)
 class CallsChanged:
-    """All calls of the answer so far, as they stand now."""
+    """Calls of the answer so far, as they stand now."""
 
     calls: Sequence[CallRecord]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -121,6 +121,19 @@ def join_turns(first: Turn, second: Turn) -> Turn:
     thought, calls = second.thought or first.thought, (*first.calls, *second.calls)
     images, stays = (*first.images, *moved), first.stays or second.stays
     return Turn(first.role, begin + second.content, thought, images, calls, stays=stays)
+
+
+def merge_system(turns: Sequence[Turn]) -> list[Turn]:
+    """Merge system turns into the first question, for a model without a system role."""
+    system = "\n\n".join(turn.content for turn in turns if turn.role == "system")
+    merged = [turn for turn in turns if turn.role != "system"]
+    if not system:
+        return merged
+    for index, turn in enumerate(merged):
+        if turn.role == "user":
+            merged[index] = turn.behind(f"{system}\n\n" if turn.content else system)
+            return merged
+    return [Turn("user", system), *merged]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from app.inference.protocol import Generate
 from app.inference.runner.kv.cache import KvCache
 from app.inference.runner.kv.snapshot import common_prefix
 from app.inference.runner.token_memory import StableTokenizer
-from app.models.model import Turn
-from app.models.text.chat_template import ChatTemplate, merge_system
+from app.models.model import Turn, merge_system
+from app.models.text.chat_template import ChatTemplate
 from app.models.text.template_sandbox import RefusedByTemplate
 from app.models.text.tools import ToolSpec
 

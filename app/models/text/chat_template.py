@@ -20,7 +20,7 @@ from typing import Final
 from jinja2 import TemplateError as JinjaError
 
 from app.errors import PromptRefused, TemplateError, TooManyTokens
-from app.models.model import Turn, TurnImage
+from app.models.model import Turn, TurnImage, merge_system
 from app.models.text.builtin_templates import guess_template, named_templates
 from app.models.text.content_guard import GUARD, ContentGuard
 from app.models.text.picture_places import (
@@ -437,16 +437,3 @@ class ChatTemplate:
 def _thought(text: str) -> dict[str, str]:
     """The fields under which templates look for what a model reasoned."""
     return {"reasoning_content": text, "thinking": text} if text else {}
-
-
-def merge_system(turns: Sequence[Turn]) -> list[Turn]:
-    """Merge system turns into the first question, for a model without a system role."""
-    system = "\n\n".join(turn.content for turn in turns if turn.role == "system")
-    merged = [turn for turn in turns if turn.role != "system"]
-    if not system:
-        return merged
-    for index, turn in enumerate(merged):
-        if turn.role == "user":
-            merged[index] = turn.behind(f"{system}\n\n" if turn.content else system)
-            return merged
-    return [Turn("user", system), *merged]

@@ -5,9 +5,9 @@ import threading
 import pytest
 
 from app.errors import TemplateError
-from app.models.model import Turn
+from app.models.model import Turn, merge_system
 from app.models.text import chat_template as template_module
-from app.models.text.chat_template import ChatTemplate, fallback_template, merge_system
+from app.models.text.chat_template import ChatTemplate, fallback_template
 from app.models.text.tokenizer import Tokenizer
 from tests.models.conftest import encode_template
 from tests.tiny_gguf import CHATML, ZEPHYR

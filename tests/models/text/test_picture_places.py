@@ -8,8 +8,8 @@ import pytest
 
 from app.errors import PromptRefused, TemplateError
 from app.models.gguf.reader import read_header
-from app.models.model import Turn, TurnImage
-from app.models.text.chat_template import ChatTemplate, merge_system
+from app.models.model import Turn, TurnImage, merge_system
+from app.models.text.chat_template import ChatTemplate
 from app.models.text.picture_places import MARK
 from app.models.text.tokenizer import Tokenizer
 from app.models.text.tokenizer_builder import save_tokenizer

@@ -282,7 +282,7 @@ class CallParser:
             if isinstance(part, str):
                 yield from self._literal(part, is_first=place == 0)
             elif part is ARGUMENTS:
-                begun = name, call_id if is_short_id(call_id) else make_call_id()
+                begun = name, self._id(name, call_id)
                 yield from self._arguments(begun, self._ends(parts, place))
             elif part is NAME:
                 name = (yield from self._until(self._ends(parts, place))).strip()
@@ -290,6 +290,11 @@ class CallParser:
                 call_id = yield from self._until(self._ends(parts, place))
             else:
                 yield from self._until(self._ends(parts, place))
+
+    def _id(self, name: str, written: str) -> str:
+        if self.format.long_id:
+            return self.format.long_id.format(name=name, id=written)
+        return written if is_short_id(written) else make_call_id()
 
     def _ends(self, parts: tuple[CallPart, ...], place: int) -> tuple[str, ...]:
         """List the texts that may follow a slot."""

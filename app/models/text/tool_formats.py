@@ -52,7 +52,7 @@ class ToolFormat:
     in_header: whether the marker stands in the header of a message; headers: what may stand between
     a name and the end of the header. forced: what begins a call where one must come, if not the
     marker. id_pattern: of ids that the model writes; quote: what stands around texts in
-    Gemma's notation.
+    Gemma's notation; long_id: the id that templates write, which has the name of the tool in it.
     """
 
     name: str
@@ -74,6 +74,7 @@ class ToolFormat:
     has_cdata: bool = False
     id_pattern: str = "[A-Za-z0-9]{9}"
     quote: str = '<|"|>'
+    long_id: str = ""
 
     @property
     def markers(self) -> tuple[str, ...]:
@@ -216,6 +217,7 @@ TOOL_FORMATS: Final = (
         end="<|tool_calls_section_end|>",
         hints=("<|tool_calls_section_begin|>",),
         id_pattern="[0-9]{1,3}",
+        long_id="functions.{name}:{id}",
     ),
     ToolFormat(
         "mistral-small",

@@ -178,6 +178,13 @@ def test_text_follows_calls() -> None:
     assert parse(HERMES, list(text))[0] == "That is all."
 
 
+def test_ids_of_kimi_have_the_name_of_the_tool() -> None:
+    known = next(known for known in TOOL_FORMATS if known.name == "kimi")
+    text = known.write([ToolCall("7", "note", "{}")])
+    parts = [part for part in CallParser(known).feed(text) if isinstance(part, ToolCallDelta)]
+    assert [call.id for call in join_calls(parts)] == ["functions.note:7"]
+
+
 def test_ids_have_nine_letters_and_digits() -> None:
     assert is_short_id(make_call_id())
     assert short_id("abcDEF123") == "abcDEF123"

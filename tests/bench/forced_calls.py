@@ -2,6 +2,7 @@
 
     python -m tests.bench.forced_calls --count 1000
     python -m tests.bench.forced_calls --count 1000 --engine llama.cpp
+    python -m tests.bench.forced_calls --first 416 --seconds 500  # goes on, for a while
 
 Each request offers two of 40 tools. A call is valid when its arguments follow the JSON schema of
 its tool, by another library than the one that holds the model to it.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import tempfile
 import threading
 import time
@@ -172,9 +174,15 @@ class Answers:
 
 
 def force_calls(
-    engine: str, count: int, folder: Path, in_a_row: int = IN_A_ROW, first: int = 0
+    engine: str,
+    count: int,
+    folder: Path,
+    in_a_row: int = IN_A_ROW,
+    first: int = 0,
+    seconds: float = math.inf,
 ) -> Report:
-    """Force `count` calls out of SmolLM2 on one engine. first: the number of the first request."""
+    """Force `count` calls out of SmolLM2 on one engine, or fewer in so many seconds. first: the
+    number of the first request."""
     answers, report, started = Answers(), Report(), time.monotonic()
     options = Namespace(
         **{"model": store_with_smollm2() / NAME, "context": 2048, "slots": SLOTS, "threads": 1},
@@ -185,7 +193,10 @@ def force_calls(
     runtime = build_runtime(options, answers)
     try:
         number = first
-        while report.calls.total() + len(report.invalid) < count:
+        while (
+            report.calls.total() + len(report.invalid) < count
+            and time.monotonic() - started < seconds
+        ):
             batch = range(number, number + min(SLOTS * 4, count))
             for one in batch:
                 runtime.scheduler.submit(request(one, in_a_row))
@@ -244,6 +255,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--engine", default="ctransformers", choices=["ctransformers", "llama.cpp"])
+    parser.add_argument("--seconds", type=float, default=math.inf, help="stop after these")
     parser.add_argument("--first", type=int, default=0, help="go on where a run before ended")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -92,6 +92,7 @@ async def test_a_phone_has_a_short_header_and_no_keyboard_comes_up(
     options = PHONE | {"viewport": {"width": width, "height": 700}}
     chat = await (await meet(server, **options)).open()
     await expect(chat.message).not_to_be_focused()
+    assert await chat.message.evaluate("one => one.offsetWidth") > 150
     log = chat.page.locator("#scroll")
     await expect(log).to_be_focused()
     await expect(log).to_have_css("outline-style", "none")  # nobody has come by keyboard

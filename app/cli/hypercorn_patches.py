@@ -43,6 +43,10 @@ from app.cli.connection_limits import (
 HYPERCORN_VERSION: Final = "0.18.0"
 MISSED_PINGS: Final = 2
 """Unanswered in a row: then a peer is gone, although its connection looks open."""
+MAX_PING_FACTOR: Final = 8
+"""How much longer the pause between two pings may become where nothing else goes through."""
+HEARTBEAT_CHARS: Final = 2
+"""Of what the application says to a tab for which it has no news."""
 LINGER_SECONDS: Final = 1.0
 """Time for a refused peer to read why; what it still sends is dropped."""
 ABNORMAL: Final = 1006
@@ -187,7 +191,7 @@ class PatchedWSStream(WSStream):
         self._message = MessageBuffer(held)
         self._over = asyncio.Event()
         self._app_ended = asyncio.Event()
-        self._is_refused = self._is_heard = self._waits_for_app = False
+        self._is_refused = self._is_heard = self._is_busy = self._waits_for_app = False
 
     async def handle(self, event: Event) -> None:
         is_input = isinstance(event, Body | Data)
@@ -215,6 +219,8 @@ class PatchedWSStream(WSStream):
             self._app_ended.set()
             if self._is_refused:
                 return  # it lingers
+        else:
+            self._is_busy |= len(message.get("text") or "") > HEARTBEAT_CHARS
         await super().app_send(message)
 
     async def _put(self, put: Callable[[Any], Awaitable[None]], message: Any) -> None:
@@ -233,6 +239,7 @@ class PatchedWSStream(WSStream):
     async def _handle_events(self) -> None:
         for event in self.connection.events():
             if isinstance(event, Message):
+                self._is_busy = True
                 if not self._message.extend(event):
                     await self._refuse(CloseReason.TRY_AGAIN_LATER)
                     return
@@ -273,16 +280,20 @@ class PatchedWSStream(WSStream):
         return self._over.is_set()
 
     async def _send_pings(self) -> None:
-        """Send pings until it is over, or they remain unanswered."""
+        """Send pings until it is over, or they remain unanswered; ever fewer while nothing else
+        goes through, and as many as before once one remains unanswered."""
         seconds, missed = self.config.websocket_ping_interval or 0.0, 0
+        pause = seconds
         while missed < MISSED_PINGS:
-            self._is_heard = False
+            self._is_heard = self._is_busy = False
             sending = asyncio.create_task(self._send_wsproto_event(Ping()))
-            is_over = await self._is_over_within(seconds)
+            is_over = await self._is_over_within(pause)
             sending.cancel()
             if is_over:
                 return
             missed = 0 if self._is_heard or self._waits_for_app else missed + 1
+            is_quick = missed or self._is_busy
+            pause = seconds if is_quick else min(2 * pause, MAX_PING_FACTOR * seconds)
             if self._message.is_overdue and not self._is_refused:
                 await self._refuse(CloseReason.POLICY_VIOLATION)
         await self.send(PeerGone(stream_id=self.stream_id))

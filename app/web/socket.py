@@ -35,11 +35,14 @@ BURST = 6
 """Seconds' worth of messages that may come in one burst."""
 WARNED = 5
 """Messages beyond that which are answered by a warning; after them it is a flood."""
-BEAT_SECONDS = 3.0
+BEAT_SECONDS, IDLE_BEAT_SECONDS = 3.0, 20.0
+IDLE_AFTER_SECONDS = 60.0
+"""Seconds without news and messages after which a tab is idle, and hears less often: most tabs are
+most of the time, and a server with many of them is to do next to nothing."""
 HEARTBEAT = "{}"
 """What htmx hears and shows nowhere: a page that hears nothing makes another connection
-(static/heartbeat.js). Whether the page is there, the server asks by pings
-(app/cli/http_server.py)."""
+(static/heartbeat.js). A page that was idle sends it, too, and gets one back. Whether the page is
+there, the server asks by pings (app/cli/http_server.py)."""
 ERROR, POLICY = 1011, 1008
 TOO_FAST = (
     "You're sending too fast; this message was not sent. Wait a moment: Wick disconnects a page "
@@ -111,12 +114,41 @@ class MessageRateLimiter:
         return self.remaining >= 0
 
 
+class TabActivity:
+    """When something last went through a tab's socket. `clock`: in seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._at = clock()
+        self._woken = asyncio.Event()
+
+    @property
+    def is_idle(self) -> bool:
+        return self._clock() - self._at >= IDLE_AFTER_SECONDS
+
+    def mark(self) -> None:
+        """Note that something went through; who waits in an idle tab is woken."""
+        if self.is_idle:
+            self._woken.set()
+        self._at = self._clock()
+
+    async def wait(self, *, is_awaited: bool) -> None:
+        """Wait until it is time for a heartbeat. is_awaited: the tab waits for something."""
+        if is_awaited or not self.is_idle:
+            await asyncio.sleep(BEAT_SECONDS)
+            return
+        self._woken.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(IDLE_BEAT_SECONDS):
+                await self._woken.wait()
+
+
 async def serve(hub: Hub, tab: Connection) -> None:
     """Serve a tab until it closes.
 
     Every way out chooses its close code: htmx comes back after any but 1000 and 1008.
     """
-    code, is_open = ERROR, False
+    code, is_open, activity = ERROR, False, TabActivity()
     sessions, session_id = server_context().sessions, identity().session_id
     try:
         await _enforce_page_limit(hub, tab)
@@ -124,10 +156,12 @@ async def serve(hub: Hub, tab: Connection) -> None:
             await _send(await tab.initial_frame(websocket.args.get("seen", "")))
             is_open = True
             async with asyncio.TaskGroup() as group:
-                group.create_task(_send_loop(tab), name="show a tab")
-                group.create_task(_receive_loop(tab, sessions, session_id), name="listen to a tab")
+                group.create_task(_send_loop(tab, activity), name="show a tab")
+                listening = _receive_loop(tab, activity, sessions, session_id)
+                group.create_task(listening, name="listen to a tab")
                 group.create_task(_close_on_session_end(ended), name="guard a tab")
-                group.create_task(_beat(), name="tell a tab that it is connected")
+                beating = _beat(hub, tab.subscription, activity)
+                group.create_task(beating, name="tell a tab that it is connected")
     except* CloseConnection as gone:
         code = next(e.code for e in gone.exceptions if isinstance(e, CloseConnection))
     except* ChatError:
@@ -143,7 +177,7 @@ async def serve(hub: Hub, tab: Connection) -> None:
         await _drain()
 
 
-async def _send_loop(tab: Connection) -> None:
+async def _send_loop(tab: Connection, activity: TabActivity) -> None:
     """Send what is stale, as one frame at a time, until the tab must go."""
     subscription, sent = tab.subscription, 0.0
     while True:
@@ -158,6 +192,7 @@ async def _send_loop(tab: Connection) -> None:
         closing = subscription.closing
         if closing is None or closing == SERVICE_RESTART:  # how its answers ended is still shown
             await _send(await tab.next_frame())
+            activity.mark()
             sent = time.monotonic()
         if closing is not None:
             raise CloseConnection(closing)
@@ -173,7 +208,9 @@ async def _send(frame: str) -> None:
         raise CloseConnection(ERROR) from None  # a tab that does not read; it will come back
 
 
-async def _receive_loop(tab: Connection, sessions: Sessions, session_id: int) -> None:
+async def _receive_loop(
+    tab: Connection, activity: TabActivity, sessions: Sessions, session_id: int
+) -> None:
     """Take what the user sends, until the tab must go."""
     allowance, user_id = (
         MessageRateLimiter(server_context().settings.messages_per_second),
@@ -181,6 +218,7 @@ async def _receive_loop(tab: Connection, sessions: Sessions, session_id: int) ->
     )
     while True:
         data = await websocket.receive()
+        activity.mark()
         try:
             may_be_taken = allowance.spend()
         except CloseConnection:
@@ -188,6 +226,9 @@ async def _receive_loop(tab: Connection, sessions: Sessions, session_id: int) ->
             raise
         if not may_be_taken:
             await _send(tab.rejection_frame(data, TOO_FAST))
+            continue
+        if data == HEARTBEAT:
+            await _send(HEARTBEAT)
             continue
         if session_id and await sessions.touch(session_id) is None:
             raise CloseConnection(POLICY)
@@ -207,9 +248,9 @@ async def _enforce_page_limit(hub: Hub, tab: Connection) -> None:
     raise CloseConnection(POLICY)
 
 
-async def _beat() -> None:
+async def _beat(hub: Hub, subscription: Subscription, activity: TabActivity) -> None:
     while True:
-        await asyncio.sleep(BEAT_SECONDS)
+        await activity.wait(is_awaited=hub.stream_of_chat(subscription.chat_id) is not None)
         await _send(HEARTBEAT)
 
 

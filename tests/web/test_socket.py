@@ -19,7 +19,16 @@ from app.conversations.hub import Hub, Subscription
 from app.errors import StoreError
 from app.web import socket
 from app.web.context import SERVICE_RESTART
-from app.web.socket import BURST, POLICY, WARNED, CloseConnection, MessageRateLimiter
+from app.web.socket import (
+    BURST,
+    HEARTBEAT,
+    IDLE_AFTER_SECONDS,
+    POLICY,
+    WARNED,
+    CloseConnection,
+    MessageRateLimiter,
+    TabActivity,
+)
 from tests.application import OWN, run_app
 from tests.patience import PATIENCE
 
@@ -148,7 +157,7 @@ async def test_a_tab_is_shown_how_its_answer_ended_before_a_restart_and_nothing_
     tab.subscription.notify(urgent=True)
     hub.close(code)
     with pytest.raises(CloseConnection) as closed:
-        await socket._send_loop(cast("socket.Connection", tab))
+        await socket._send_loop(cast("socket.Connection", tab), TabActivity())
     assert (closed.value.code, sent) == (code, frames)
 
 
@@ -164,7 +173,32 @@ async def test_one_page_too_many_is_told_so(app: Quart) -> None:
             await heard(third, "Limit of 2 open pages")
             with pytest.raises(WebsocketDisconnectError):
                 await third.receive()
-        await first.send("{}")
+        await first.send("[]")
         await heard(first, "did not understand")
     async with client.websocket(LIVE, headers=OWN) as again:
         assert "open pages reached" not in str(await again.receive())
+
+
+async def test_a_tab_is_idle_after_a_while_and_what_goes_through_wakes_it() -> None:
+    clock = Clock()
+    activity = TabActivity(clock)
+    clock.now += IDLE_AFTER_SECONDS - 1
+    assert not activity.is_idle
+    activity.mark()
+    clock.now += IDLE_AFTER_SECONDS
+    assert activity.is_idle
+    waiting = asyncio.create_task(activity.wait(is_awaited=False))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    activity.mark()
+    async with asyncio.timeout(PATIENCE):
+        await waiting
+    assert not activity.is_idle
+
+
+async def test_a_page_that_was_idle_asks_whether_the_server_is_there(app: Quart) -> None:
+    async with QuartClient(app).websocket(LIVE, headers=OWN) as tab:
+        await tab.send(HEARTBEAT)
+        async with asyncio.timeout(PATIENCE):
+            while (frame := await tab.receive()) != HEARTBEAT:
+                assert "did not understand" not in str(frame)

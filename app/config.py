@@ -99,6 +99,9 @@ class Settings:
     requests_per_user: int = 24
     daily_tokens: int = 0
     storage_mb_per_user: int = 0
+    chats_per_user: int = 50_000
+    messages_per_chat: int = 20_000
+    keep_free_mb: int = 256
     upload_mb: int = 65_536
     max_audio_mb: int = DEFAULT_AUDIO_MB
     login_attempts: int = 5
@@ -126,6 +129,11 @@ class Settings:
     def terminal_history(self) -> Path:
         """File with the inputs of `wick chat`, to be recalled there."""
         return self.data_dir / "chat_history"
+
+    @property
+    def keep_free_bytes(self) -> int:
+        """Bytes of the disk that nothing large may take."""
+        return self.keep_free_mb << 20
 
     @property
     def kv_folder(self) -> Path:
@@ -289,6 +297,9 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "requests_per_user": setting_values.number(1, 100_000),
     "daily_tokens": setting_values.number(0, 1_000_000_000_000),
     "storage_mb_per_user": setting_values.number(0, 1_000_000_000),
+    "chats_per_user": setting_values.number(1, 10_000_000),
+    "messages_per_chat": setting_values.number(2, 1_000_000),
+    "keep_free_mb": setting_values.number(0, 1_000_000_000),
     "upload_mb": setting_values.number(0, 16_777_216),
     "max_audio_mb": setting_values.number(1, 1024),
     "login_attempts": setting_values.number(1, 1000),

@@ -79,8 +79,8 @@ class Services:
         self.settings = settings
         self._db = db
         self.is_closing = False
-        self.reserve = Reserve(settings.data_dir)
-        self.store = ModelStore(settings.models_dir)
+        self.reserve = Reserve(settings.data_dir, settings.keep_free_bytes)
+        self.store = ModelStore(settings.models_dir, settings.keep_free_bytes)
         self.hub = Hub()
         self.pulls = PullManager(
             self.store, is_public=settings.has_accounts, budget=memory.budget(settings)
@@ -108,7 +108,7 @@ class Services:
             McpSource(self.mcp_servers),
         )
         self.pictures = Pictures(db, PictureFolder(settings.data_dir / "pictures"))
-        self.storage = StorageQuota(settings, db)
+        self.storage = StorageQuota(settings, db, self.reserve)
         self.saved = self._chat_services(db, self.pictures, titles=settings.titles)
         self.answers, self.chats = self.saved.answers, self.saved.chats
         self.branches, self.copies = self.saved.branches, self.saved.copies
@@ -171,7 +171,9 @@ class Services:
             chats = self._chat_services(memory_db, in_memory, "off", are_temporary=True)
             grace = self.settings.temporary_grace
             self._temporary = TemporaryChats(chats, memory_db, self.pool, self.hub, grace)
-            self._kept = KeptChats(self._temporary, memory_db, self.saved, self._db, self.hub)
+            self._kept = KeptChats(
+                *(self._temporary, memory_db, self.saved, self._db, self.hub), self.storage
+            )
             async with self._started():
                 yield
 

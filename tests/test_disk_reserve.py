@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -59,3 +60,23 @@ def test_caches_are_removed_before_the_reserve(disk: Disk, tmp_path: Path) -> No
     reserve.refresh()
     assert not reserve.is_low
     assert not (tmp_path / CACHES).exists()
+
+
+def test_snapshots_go_the_oldest_first_before_less_is_free_than_is_kept(
+    disk: Disk, tmp_path: Path
+) -> None:
+    (tmp_path / CACHES).mkdir()
+    for number in range(4):
+        file = tmp_path / CACHES / f"{number}.kv"
+        file.write_bytes(bytes(1 << 20))
+        os.utime(file, (number, number))
+    reserve = Reserve(tmp_path, keep_free=50 << 20)
+    disk.free = (50 << 20) + (2 << 20) + RESERVE_BYTES
+    reserve.refresh()  # takes its own space, too
+    reserve.refresh()
+    assert sorted(path.name for path in (tmp_path / CACHES).iterdir()) == ["2.kv", "3.kv"]
+    assert not reserve.is_low
+    reserve.check_space(0)
+    with pytest.raises(DiskFull, match="52 MB of it stay free"):
+        reserve.check_space(1)
+    reserve.check()

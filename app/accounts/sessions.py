@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import aiosqlite
+
 from app.audit import audit
 from app.db import sessions
 from app.db.connection import Database
@@ -113,6 +115,8 @@ DAY: Final = 86400.0
 MAX_AGE_SECONDS: Final = 90 * DAY
 """Seconds after which one has to log in again, and after which unused, ..."""
 MAX_IDLE_SECONDS: Final = 14 * DAY
+MAX_SESSIONS: Final = 100
+"""Of one user; at the next login the one not used for longest ends."""
 ROTATE_AFTER_SECONDS: Final = DAY
 GRACE_SECONDS: Final = 60.0
 """... a token is changed; requests on their way with the old one are let through meanwhile."""
@@ -132,12 +136,22 @@ class Sessions:
     async def create(
         self, user_id: int, device: str, address: str, method: str = "password"
     ) -> tuple[str, Session]:
-        """The token for the cookie, which nobody can find out afterwards, and the session."""
+        """The token for the cookie, which nobody can find out afterwards, and the session.
+
+        Beyond MAX_SESSIONS, the user's sessions not used for longest end.
+        """
         token, csrf, now = secrets.token_urlsafe(32), secrets.token_urlsafe(16), self._clock()
         digest = hash_token(token)
-        await self._db.write(
-            lambda c: sessions.add(c, user_id, digest, csrf, device, address, now, method)
-        )
+
+        async def add(connection: aiosqlite.Connection) -> int:
+            added = await sessions.add(
+                *(connection, user_id, digest, csrf, device, address, now, method)
+            )
+            return await sessions.end_oldest(connection, user_id, MAX_SESSIONS, added)
+
+        if ended := await self._db.write(add):
+            audit("oldest-logins-ended", user=user_id, count=ended)
+            await self.check_watched()
         session = await sessions.get(self._db, digest, self._limits())
         if session is None:  # disabled or removed in this very moment
             raise SessionNotFound("This account is no longer available.")

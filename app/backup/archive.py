@@ -31,9 +31,9 @@ from app.config import Settings
 from app.datadir import LOCK, OWNER_FILE, lock_data_folder
 from app.db.inspection import copy_database, inspect
 from app.db.migrations import newest_version
-from app.disk_reserve import CACHES
+from app.disk_reserve import CACHES, ensure_kept_free
 from app.disk_reserve import FILE as RESERVE
-from app.errors import BackupError, DecryptionFailed, InvalidPassphrase
+from app.errors import BackupError, DecryptionFailed, DiskFull, InvalidPassphrase
 from app.logs.files import FOLDER as LOGS
 
 FORMAT: Final = "wick-backup"
@@ -92,6 +92,7 @@ def write_backup(settings: Settings, target: Path, passphrase: str = "") -> Back
         raise BackupError(f"There is no data to back up in {folder}.")
     if target.exists():
         raise BackupError(f"{target} exists already. Choose another name.")
+    _check_space(settings, target.parent)
     try:
         descriptor, name = tempfile.mkstemp(".part", f".{target.name}-", target.parent)
     except OSError as error:
@@ -113,6 +114,22 @@ def write_backup(settings: Settings, target: Path, passphrase: str = "") -> Back
         raise BackupError(f"The backup {target} failed: {error.strerror or error}.") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _check_space(settings: Settings, place: Path) -> None:
+    """Check that the copy of the database, and the backup, fit. Raises BackupError."""
+    folder, keep_free = settings.data_dir, settings.keep_free_bytes
+    try:
+        database = (folder / DATABASE).stat().st_size
+        others = _other_files(folder, {settings.models_dir, settings.backup_dir})
+        size = database + sum(path.stat().st_size for path in others)
+        is_same_disk = place.stat().st_dev == folder.stat().st_dev
+        ensure_kept_free(folder, database + size * is_same_disk, keep_free)
+        ensure_kept_free(place, size, keep_free)
+    except DiskFull as error:
+        raise BackupError(f"There is no room for a backup in {place}. {error}") from error
+    except OSError as error:
+        raise BackupError(f"The backup failed: {error.strerror or error}.") from error
 
 
 def _fill(file: IO[bytes] | io.RawIOBase, settings: Settings) -> BackupManifest:

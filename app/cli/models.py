@@ -136,7 +136,7 @@ def list_catalogue(args: argparse.Namespace, settings: Settings) -> int:
 def pull_model(args: argparse.Namespace, settings: Settings) -> int:
     if args.source in VOICE_CATALOGUE:
         return voice_models.pull_voice_model(args.source, settings)
-    store = ModelStore(settings.models_dir)
+    store = ModelStore(settings.models_dir, settings.keep_free_bytes)
     spec = install.resolve(args.source, store, args.name, budget=memory.budget(settings))
     try:
         with progress_reporter() as report:
@@ -170,7 +170,7 @@ def link_model(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def import_model(args: argparse.Namespace, settings: Settings) -> int:
-    store = ModelStore(settings.models_dir)
+    store = ModelStore(settings.models_dir, settings.keep_free_bytes)
     spec = install.resolve_local(args.source, store, args.name)
     with progress_reporter() as report:
         model = asyncio.run(install.pull(spec, store, report))

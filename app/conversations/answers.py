@@ -189,6 +189,8 @@ class AnswerService:
 
         async def save_all(connection: aiosqlite.Connection) -> SavedAnswer:
             saved = await save(connection, made_with)
+            if saved.is_new:
+                await self._storage.check_counts(connection, request.user_id, chat_id)
             if is_new:
                 kept, now = chosen.to_json(), time.time()
                 await db_chats.put_settings(connection, request.user_id, chat_id, kept, now)

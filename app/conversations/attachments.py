@@ -83,7 +83,7 @@ class Attachments:
 
         Raises AttachmentRefused, StorageFull.
         """
-        await self._storage.check(user_id)
+        await self._storage.check_file(user_id, len(data))
         found: list[Picture] = []
         if is_picture(name, data):
             found = [await self._decoder.decode(file_name(name, "picture"), data)]
@@ -108,7 +108,7 @@ class Attachments:
     async def read_text(self, user_id: int, name: str, data: bytes) -> NewAttachment:
         """Read a text or a document that is used elsewhere. Raises AttachmentRefused,
         StorageFull."""
-        await self._storage.check(user_id)
+        await self._storage.check_file(user_id, len(data))
         if is_picture(name, data):
             raise AttachmentRefused(f"{file_name(name)} is a picture: attach it to a message.")
         if is_audio(name):

@@ -9,6 +9,7 @@ from app.background import BackgroundTasks
 from app.conversations.answer_state import MessageRef
 from app.conversations.chats import new_chat_id
 from app.conversations.hub import Hub
+from app.conversations.storage_quota import StorageQuota
 from app.conversations.titles import NAME_CHARS, title_of
 from app.db import branches, chat_copies, chats, import_holders
 from app.db.chats import Chat
@@ -21,15 +22,23 @@ _BRANCH = re.compile(r" \(branch(?: (\d{1,4}))?\)$")
 class ChatCopies:
     """Copies the path up to a message into a new chat; of a crash halfway nothing is left."""
 
-    def __init__(self, db: Database, hub: Hub, *, are_temporary: bool = False) -> None:
+    def __init__(
+        self,
+        db: Database,
+        hub: Hub,
+        storage: StorageQuota | None = None,
+        *,
+        are_temporary: bool = False,
+    ) -> None:
         self._db = db
+        self._storage = storage
         self._are_temporary = are_temporary
         self._hub = hub
         self._tasks = BackgroundTasks()
 
     async def branch_off(self, ref: MessageRef) -> str:
-        """Return the id of the new chat. Raises ChatNotFound, MessageNotFound, or ChatBusy while
-        the message is still being written."""
+        """Return the id of the new chat. Raises ChatNotFound, MessageNotFound, StorageFull, or
+        ChatBusy while the message is still being written."""
         chat = await chats.get(self._db, ref.user_id, ref.chat_id)
         if chat is None:
             raise ChatNotFound
@@ -38,6 +47,8 @@ class ChatCopies:
             raise MessageNotFound("There is no such message in this chat.")
         if last.status == "queued":
             raise ChatBusy("An answer is being written here. Wait for it or stop it.")
+        if self._storage is not None:
+            await self._storage.check_copy(ref.user_id, are_temporary=self._are_temporary)
         copy = new_chat_id(temporary=self._are_temporary)
         await self._tasks.run_shielded(self._copy(chat, ref.message_id, copy), f"copy {copy}")
         self._hub.chat_changed(ref.user_id, copy)

@@ -80,4 +80,4 @@ class ChatServices:
         self.attachments = Attachments(
             db, pictures, decoder, reader, self.passages, storage, sounds
         )
-        self.copies = ChatCopies(db, hub, are_temporary=are_temporary)
+        self.copies = ChatCopies(db, hub, storage, are_temporary=are_temporary)

@@ -7,10 +7,14 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Final, Literal
 
+import aiosqlite
+
 from app.db import chats
 from app.db.connection import Database
 
 Permission = Literal["ask", "allow"]
+MAX_UNUSED_SETTINGS: Final = 100
+"""Chats of one user that were set up and never began; what was chosen for older ones is dropped."""
 MAX_TOOLS: Final = 64
 """Tools that may be on in one chat: a model reads what each of them is."""
 
@@ -64,5 +68,10 @@ class ChatTools:
         self, user_id: int, chat_id: str, chosen: Mapping[str, Permission]
     ) -> dict[str, Permission]:
         text, now = json.dumps(chosen), time.time()
-        await self._db.write(lambda c: chats.put_tools(c, user_id, chat_id, text, now))
+
+        async def put(connection: aiosqlite.Connection) -> None:
+            await chats.put_tools(connection, user_id, chat_id, text, now)
+            await chats.trim_unused_settings(connection, user_id, chat_id, MAX_UNUSED_SETTINGS)
+
+        await self._db.write(put)
         return dict(chosen)

@@ -12,12 +12,16 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable
+from typing import Final
+
+import aiosqlite
 
 from app.audit import audit
 from app.background import BackgroundTasks
 from app.conversations.answers import AnswerService
 from app.conversations.attachments import UNSENT_SECONDS
 from app.conversations.branches import UNDO_SECONDS
+from app.conversations.chat_tools import MAX_UNUSED_SETTINGS
 from app.conversations.history import SiblingIndex
 from app.conversations.hub import Hub
 from app.conversations.settings import ChatSettings, parse_stored
@@ -36,7 +40,7 @@ from app.db.chats import Chat, Cursor, ListName, StateColumn
 from app.db.connection import Database
 from app.db.messages import Message
 from app.db.sessions import hash_token
-from app.errors import ChatNotFound, InvalidMessage, WickError
+from app.errors import ChatNotFound, InvalidMessage, StorageFull, WickError
 from app.inference.kv_files import MEMORY_ONLY, is_memory_only
 from app.inference.worker_pool import WorkerPool
 
@@ -46,6 +50,7 @@ PAGE_CHATS = 60
 TRASH_DAYS = 30
 RETENTION_SECONDS = TRASH_DAYS * 86400
 _TRASH_CHECK_SECONDS = 3600.0
+MAX_SHARES: Final = 1000
 _CHAT_ID = re.compile(r"t?[0-9a-f]{16}")
 
 
@@ -150,7 +155,12 @@ class ChatService:
         """Set up the chat's answers from now on. Raises ChatNotFound."""
         await self.get(user_id, chat_id)
         text, now = chosen.to_json(), time.time()
-        await self._db.write(lambda c: db_chats.put_settings(c, user_id, chat_id, text, now))
+
+        async def put(connection: aiosqlite.Connection) -> None:
+            await db_chats.put_settings(connection, user_id, chat_id, text, now)
+            await db_chats.trim_unused_settings(connection, user_id, chat_id, MAX_UNUSED_SETTINGS)
+
+        await self._db.write(put)
         self._hub.chat_changed(user_id, chat_id)
 
     async def siblings(self, chat: Chat | None) -> SiblingIndex:
@@ -220,10 +230,20 @@ class Shares:
         self._clock = clock
 
     async def share(self, user_id: int, chat_id: str) -> str:
-        """The token of a new link; an earlier one ends. Raises ChatNotFound, also in the trash."""
+        """The token of a new link; an earlier one ends. Raises StorageFull, and ChatNotFound, also
+        in the trash."""
         token, now = secrets.token_urlsafe(32), self._clock()
         digest = hash_token(token)
-        if not await self._db.write(lambda c: db_chats.put_share(c, user_id, chat_id, digest, now)):
+
+        async def put(connection: aiosqlite.Connection) -> bool:
+            if await db_chats.count_shares(connection, user_id, chat_id) >= MAX_SHARES:
+                audit("limit-reached", limit="shares", user=user_id)
+                raise StorageFull(
+                    f"You have reached the limit of {MAX_SHARES:,} shared chats. Stop sharing some."
+                )
+            return await db_chats.put_share(connection, user_id, chat_id, digest, now)
+
+        if not await self._db.write(put):
             raise ChatNotFound
         audit("share-made", user=user_id, chat=chat_id)
         return token

@@ -11,6 +11,7 @@ from app.background import BackgroundTasks
 from app.conversations.chat_services import ChatServices
 from app.conversations.chats import new_chat_id
 from app.conversations.hub import Hub
+from app.conversations.storage_quota import StorageQuota
 from app.conversations.temporary import TemporaryChats
 from app.db import attachments, branches, chat_copies, chats, import_holders
 from app.db.attachments import Attachment, NewAttachment
@@ -34,8 +35,10 @@ class KeptChats:
         saved: ChatServices,
         db: Database,
         hub: Hub,
+        storage: StorageQuota,
     ) -> None:
         self._temporary = temporary
+        self._storage = storage
         self._memory = memory
         self._saved = saved
         self._db = db
@@ -46,7 +49,7 @@ class KeptChats:
     async def keep(self, user_id: int, chat_id: str) -> str:
         """Return the id of the ordinary chat; the temporary one has ended then.
 
-        Raises ChatNotFound, or ChatBusy while an answer is being written.
+        Raises ChatNotFound, StorageFull, or ChatBusy while an answer is being written.
         """
         if chat_id in self._moving:
             raise ChatBusy("This chat is being kept already.")
@@ -63,6 +66,7 @@ class KeptChats:
         await self._close(user_id, chat_id)
         copy = new_chat_id()
         try:
+            await self._storage.check_copy(user_id, are_temporary=False)
             chat = await chats.get(self._memory, user_id, chat_id)
             if chat is None:
                 raise ChatNotFound(GONE)

@@ -1,5 +1,5 @@
-"""Quota of what one user may store: messages, files, pictures, responses that programs go on from,
-and states of the KV cache."""
+"""Quota of what one user may store: bytes of messages, files, pictures, responses that programs go
+on from, and states of the KV cache; and how many chats, and messages in each."""
 
 from __future__ import annotations
 
@@ -7,13 +7,22 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+import aiosqlite
 
 from app.audit import audit
 from app.config import Settings
 from app.db import storage, users
 from app.db.connection import Database
+from app.disk_reserve import Reserve
 from app.errors import StorageFull
 from app.inference import kv_files
+from app.inference.kv_files import is_memory_only
+
+MAX_TEMPORARY_CHATS: Final = 100
+"""Of one user at a time: they are in memory."""
+_MESSAGES_OF_NEW_CHAT: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +58,10 @@ class StorageUsage:
 class StorageQuota:
     """Counts what users store, and refuses more than is allowed."""
 
-    def __init__(self, settings: Settings, db: Database) -> None:
+    def __init__(self, settings: Settings, db: Database, reserve: Reserve | None = None) -> None:
         self._settings = settings
         self._db = db
+        self._reserve = reserve
 
     async def usage(self, user_id: int) -> StorageUsage:
         """Count what a user has stored now."""
@@ -78,6 +88,56 @@ class StorageQuota:
             f"Your storage is full: {_size(usage.used)} of {_size(usage.limit)} are used. Delete"
             " chats or files, and empty the trash."
         )
+
+    async def check_file(self, user_id: int, size: int) -> None:
+        """Check that a user may store a file. Raises StorageFull, and DiskFull where the disk has
+        no room for it."""
+        if self._reserve is not None:
+            await asyncio.to_thread(self._reserve.check_space, size)
+        await self.check(user_id)
+
+    async def check_counts(
+        self, connection: aiosqlite.Connection, user_id: int, chat_id: str
+    ) -> None:
+        """Check within a transaction that a chat which has grown has not one message too many, or
+        is not one chat too many. Raises StorageFull, which undoes it."""
+        most = self._settings.messages_per_chat
+        chats, messages = await storage.count_within(connection, user_id, chat_id)
+        if messages > most:
+            audit("limit-reached", limit="messages of a chat", user=user_id)
+            raise StorageFull(
+                f"This chat has {most:,} messages, the limit. Go on in a new chat, or delete some."
+            )
+        if messages > _MESSAGES_OF_NEW_CHAT:
+            return
+        if is_memory_only(chat_id):
+            _ensure_below(chats - 1, MAX_TEMPORARY_CHATS, user_id, "End some.", "temporary chats")
+        else:
+            _ensure_below(chats - 1, self._settings.chats_per_user, user_id)
+
+    async def check_copy(self, user_id: int, *, are_temporary: bool) -> None:
+        """Check that a user may have one more copy of a chat. Raises StorageFull."""
+        await self.check(user_id)
+        if not are_temporary:
+            await self.check_chats(user_id)
+
+    async def check_chats(self, user_id: int, more: int = 0) -> None:
+        """Check that a user may have another chat beside those there are, and `more` that come.
+        Raises StorageFull."""
+        count = await storage.count_chats(self._db, user_id)
+        _ensure_below(count + more, self._settings.chats_per_user, user_id)
+
+
+def _ensure_below(
+    count: int,
+    most: int,
+    user_id: int,
+    way_out: str = "Delete some, and empty the trash.",
+    what: str = "chats",
+) -> None:
+    if count >= most:
+        audit("limit-reached", limit=what, user=user_id)
+        raise StorageFull(f"You have reached the limit of {most:,} {what}. {way_out}")
 
 
 def _snapshot_bytes(folder: Path, chats: Iterable[str]) -> int:

@@ -379,6 +379,20 @@ async def put_tools(
     )
 
 
+async def trim_unused_settings(
+    connection: aiosqlite.Connection, user_id: int, chat_id: str, most: int
+) -> None:
+    """Keep the newest of what a user has chosen for chats that never began, where this is one."""
+    await connection.execute(
+        "DELETE FROM chat_settings WHERE user_id = ?"
+        " AND NOT EXISTS (SELECT 1 FROM chats WHERE id = ?) AND chat_id IN"
+        " (SELECT s.chat_id FROM chat_settings s WHERE s.user_id = ?"
+        " AND NOT EXISTS (SELECT 1 FROM chats WHERE chats.id = s.chat_id)"
+        " ORDER BY s.updated_at DESC LIMIT -1 OFFSET ?)",
+        (user_id, chat_id, user_id, most),
+    )
+
+
 async def purge_unused_settings(connection: aiosqlite.Connection, chosen_before: float) -> None:
     """Drop what was chosen before then for chats that never began."""
     await connection.execute(
@@ -403,6 +417,17 @@ async def put_share(
         (token_hash, now, chat_id, user_id),
     )
     return cursor.rowcount > 0
+
+
+async def count_shares(connection: aiosqlite.Connection, user_id: int, besides: str) -> int:
+    """Count the links of a user, but for that of one chat."""
+    async with connection.execute(
+        "SELECT count(*) FROM shares s JOIN chats c ON c.id = s.chat_id"
+        " WHERE c.user_id = ? AND c.id != ?",
+        (user_id, besides),
+    ) as cursor:
+        row = await cursor.fetchone()
+    return 0 if row is None else int(row[0])
 
 
 async def end_share(connection: aiosqlite.Connection, user_id: int, chat_id: str) -> bool:

@@ -99,6 +99,17 @@ async def add(
     return cursor.lastrowid
 
 
+async def end_oldest(connection: aiosqlite.Connection, user_id: int, most: int, newest: int) -> int:
+    """End those of a user's sessions not used for longest, beyond `most`; `newest` stays. Count
+    them."""
+    cursor = await connection.execute(
+        "DELETE FROM logins WHERE user_id = ? AND id IN (SELECT id FROM logins WHERE user_id = ?"
+        " AND id != ? ORDER BY seen_at DESC, id DESC LIMIT -1 OFFSET ?)",
+        (user_id, user_id, newest, most - 1),
+    )
+    return cursor.rowcount
+
+
 async def get(db: Database, token_hash: bytes, limits: SessionLimits) -> Session | None:
     """The login that this token is of, or was of before its last change."""
     row = await db.fetch_one(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import aiosqlite
+
 if TYPE_CHECKING:
     from app.db.connection import Database
 
@@ -42,3 +44,25 @@ async def stored_bytes(db: Database, user_id: int) -> dict[str, int]:
         found[name] = int(row[0] or 0) if row is not None else 0
     found["files"] += found.pop("passages") + found.pop("vectors")
     return found
+
+
+_CHATS: Final = "SELECT count(*) FROM chats WHERE user_id = ?"
+
+
+async def count_chats(db: Database, user_id: int) -> int:
+    """Count a user's chats, those in the trash included."""
+    row = await db.fetch_one(_CHATS, (user_id,))
+    return int(row[0]) if row is not None else 0
+
+
+async def count_within(
+    connection: aiosqlite.Connection, user_id: int, chat_id: str
+) -> tuple[int, int]:
+    """Count a user's chats, and the messages of one of them, within a transaction."""
+    async with connection.execute(
+        f"SELECT ({_CHATS}), (SELECT count(*) FROM messages m JOIN chats c ON c.id = m.chat_id"  # noqa: S608
+        " WHERE m.chat_id = ? AND c.user_id = ?)",
+        (user_id, chat_id, user_id),
+    ) as cursor:
+        row = await cursor.fetchone()
+    return (0, 0) if row is None else (row[0], row[1])

@@ -63,7 +63,8 @@ def check_disk(settings: Settings) -> Iterator[Finding]:
         if folder == settings.data_dir and free < FULL_BYTES:
             yield fault(topic, f"{sentence} Nothing can be saved: delete models, or make room.")
         else:
-            yield note(topic, sentence) if free < LOW_BYTES else ok(topic, sentence)
+            is_low = free < max(LOW_BYTES, settings.keep_free_bytes)
+            yield note(topic, sentence) if is_low else ok(topic, sentence)
         if _files_left(folder) < LOW_FILES:
             yield fault(topic, f"{folder} takes hardly any more files, whatever is free.")
 

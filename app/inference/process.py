@@ -45,7 +45,7 @@ class RunnerOptions:
 
     permits: the folder of the thread permits; kv_folder: of the snapshots of KV caches;
     gpu: layers on devices beside the CPU; gather_ms: milliseconds of an answer that come as one
-    event, the first token aside.
+    event, the first token aside; keep_free_mb: of the disk that snapshots may not take.
     """
 
     permits: Path
@@ -59,6 +59,7 @@ class RunnerOptions:
     kv_type: KvType = "f16"
     gpu: Placement = CPU_ONLY
     gather_ms: int = 30
+    keep_free_mb: int = 0
 
     @classmethod
     def from_settings(cls, settings: Settings, permits: Path) -> RunnerOptions:
@@ -70,6 +71,7 @@ class RunnerOptions:
             kv_memory_mb=settings.kv_memory_mb,
             kv_ram_mb=settings.kv_ram_mb,
             kv_disk_mb=settings.kv_disk_mb,
+            keep_free_mb=settings.keep_free_mb,
             kv_folder=settings.kv_folder,
             kv_type=settings.kv_type,
         )
@@ -219,6 +221,7 @@ def _command_line(model: Model, options: RunnerOptions, events_fd: int) -> list[
         "kv-ram-mb": options.kv_ram_mb,
         "kv-disk-mb": options.kv_disk_mb,
         "kv-folder": options.kv_folder,
+        "keep-free-mb": options.keep_free_mb,
         "gather-ms": options.gather_ms,
         "kv-type": options.kv_type,
         "engine": model.engine,

@@ -110,6 +110,7 @@ def _disk(settings: Settings) -> Iterator[Metric]:
         if folder.exists():
             free.add_metric([name], shutil.disk_usage(folder).free)
     yield free
+    yield _gauge("wick_disk_kept_free_bytes", "That stay free.", settings.keep_free_bytes)
     yield _gauge("wick_database_bytes", "Of the database's file.", _size(settings.database))
     snapshots = sum(_size(path) for path in kv_files.files(settings.kv_folder))
     yield _gauge("wick_kv_snapshot_bytes", "Of KV states on the disk.", snapshots)

@@ -43,13 +43,13 @@ RESERVED_BYTES: Final = 64 << 20
 """Bytes of the disk that a model on its way into the store leaves free."""
 
 
-def ensure_space(folder: Path, size: int) -> None:
-    """Raises DiskFull unless `size` more bytes fit on the disk of `folder`."""
-    free = shutil.disk_usage(folder).free
-    if free >= size + RESERVED_BYTES:
+def ensure_space(folder: Path, size: int, keep_free: int = 0) -> None:
+    """Raises DiskFull unless `size` more bytes fit on the disk of `folder` beside `keep_free`."""
+    free, reserved = shutil.disk_usage(folder).free, max(RESERVED_BYTES, keep_free)
+    if free >= size + reserved:
         return
     left = f"{free // 10**6:,} MB are free"
-    needed = math.ceil((size + RESERVED_BYTES) / 1e6)
+    needed = math.ceil((size + reserved) / 1e6)
     if not size:
         raise DiskFull(
             f"There is no room left on the disk for the model: {left}; {needed:,} MB must "

@@ -89,15 +89,16 @@ SETTLED_AFTER: Final = 60.0
 
 
 @contextmanager
-def incoming(root: Path, size: int) -> Iterator[Path]:
-    """A folder on the disk of `root`, with room for `size` bytes, gone afterwards.
+def incoming(root: Path, size: int, keep_free: int = 0) -> Iterator[Path]:
+    """A folder on the disk of `root`, with room for `size` bytes beside `keep_free`, gone
+    afterwards.
 
     Its user may rename it, once STAGING_LOCK is taken out. Raises DiskFull or ModelError.
     """
     with translate_disk_errors():
         root.mkdir(parents=True, exist_ok=True)
         clean_staging(root)
-        ensure_space(root, size)
+        ensure_space(root, size, keep_free)
         folder = Path(tempfile.mkdtemp(prefix=INCOMING, dir=root))
         held = FileLock(folder / STAGING_LOCK, timeout=0)
         held.acquire()

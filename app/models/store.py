@@ -61,8 +61,10 @@ DEFAULT: Final = ".default"
 class ModelStore:
     """Store of models in `root`. Any thread, and several processes, may use it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, keep_free: int = 0) -> None:
+        """keep_free: bytes of the disk that no model on its way may take."""
         self.root = root
+        self._keep_free = keep_free
         self._logged: set[str] = set()
 
     def models(self) -> list[Model]:
@@ -340,14 +342,14 @@ class ModelStore:
     def ensure_space(self, size: int) -> None:
         """Raises DiskFull unless `size` more bytes have room beside the models."""
         there = next(folder for folder in (self.root, *self.root.parents) if folder.is_dir())
-        ensure_space(there, size)
+        ensure_space(there, size, self._keep_free)
 
     @contextmanager
     def incoming(self, size: int) -> Iterator[Path]:
         """Make a hidden folder on the store's disk with space for `size` bytes; remove it
         afterwards.
         """
-        with incoming(self.root, size) as folder:
+        with incoming(self.root, size, self._keep_free) as folder:
             yield folder
 
     def _publish(self, folder: Path, name: str, digest: str = "", *, renews: bool = False) -> None:

@@ -22,6 +22,7 @@ from app.conversations.account_deletion import AccountDeletion
 from app.conversations.chat_services import ChatServices
 from app.conversations.chats import Shares
 from app.conversations.imports.imports import ImportedPictures, Imports
+from app.conversations.imports.reader import ReadingLimits
 from app.db.connection import Database
 from app.media.piper import Piper
 from app.metrics.snapshot import SnapshotCollector
@@ -50,7 +51,8 @@ class ServerContext(Services):
     ) -> None:
         super().__init__(settings, db)
         pictures = ImportedPictures(self.pictures, self.decoder, self.media.sounds)
-        self.imports = Imports(db, self.hub, pictures=pictures, storage=self.storage)
+        limits = ReadingLimits(messages=settings.messages_per_chat)
+        self.imports = Imports(db, self.hub, limits, pictures, self.storage)
         self.shares = Shares(db)
         self.account_deletion = AccountDeletion(
             *(settings, db, self.answers, self.pool, self.hub), self._end_temporary

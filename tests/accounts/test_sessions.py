@@ -149,3 +149,26 @@ async def test_session_ids_are_never_reused(accounts: Accounts) -> None:
     await accounts.sessions.revoke_all(1)
     _, another = await accounts.sessions.create(1, "", "")
     assert another.id > login.id
+
+
+async def test_beyond_the_limit_the_session_not_used_for_longest_ends(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.accounts.sessions.MAX_SESSIONS", 3)
+    tokens = []
+    for _ in range(3):
+        accounts.clock.now += 100
+        tokens.append((await accounts.sessions.create(1, "", ""))[0])
+    accounts.clock.now += 100
+    assert await accounts.sessions.authenticate(tokens[0]) is not None  # used last
+    second = await accounts.sessions.authenticate(tokens[1])
+    assert second is not None
+    accounts.clock.now += 100
+    for token in (tokens[2], tokens[0]):
+        assert await accounts.sessions.authenticate(token) is not None
+    with accounts.sessions.watch(second.id) as ended:
+        newest, _ = await accounts.sessions.create(1, "", "")
+        assert ended.is_set()
+    alive = [await accounts.sessions.authenticate(token) is not None for token in tokens]
+    assert alive == [True, False, True]
+    assert await accounts.sessions.authenticate(newest) is not None

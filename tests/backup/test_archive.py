@@ -11,6 +11,7 @@ import sqlite3
 import tarfile
 import zipfile
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -210,6 +211,13 @@ def test_the_commands_say_what_they_did(
     assert "restored" in capsys.readouterr().out
     assert main(["restore", str(file)]) == 1
     assert "has data already" in capsys.readouterr().err
+
+
+def test_a_backup_leaves_the_disk_free(settings: Settings, tmp_path: Path) -> None:
+    full = replace(settings, keep_free_mb=1_000_000_000)
+    with pytest.raises(BackupError, match="no room for a backup"):
+        write_backup(full, tmp_path / "wick.zip")
+    assert not list(tmp_path.glob("*wick.zip*"))
 
 
 QUICK = 4

@@ -302,6 +302,8 @@ class Imports:
             place = chat["place"]
             fates.append(await imports.fate(self._db, user_id, chat))
             if fates[-1] == "new":
+                if self._storage is not None:
+                    await self._storage.check_chats(user_id, fates.count("new") - 1)
                 chat_id = await self._db.write(lambda c, r=chat: imports.add_chat(c, holder, r))  # type: ignore[misc]
                 await self._fill_chat(holder, chat_id, place, chat["leaf"], staged)
         return fates

@@ -60,12 +60,14 @@ class ReadingLimits(msgspec.Struct, frozen=True):
     """Limits of reading one file.
 
     size: bytes, packed and unpacked; parts, commas: signs of JSON, since each object, list and
-    entry costs many times its size in memory; wall_seconds: by the clock, after which it is ended.
+    entry costs many times its size in memory; messages: of one chat; wall_seconds: by
+    the clock, after which it is ended.
     """
 
     size: int = MAX_FILE_BYTES
     parts: int = 5_000_000
     commas: int = 20_000_000
+    messages: int = 20_000
     memory: int = 3 << 29
     cpu_seconds: int = 60
     wall_seconds: float = 180.0
@@ -136,6 +138,10 @@ def _take(rows: sqlite3.Connection, file: IO[bytes], limits: ReadingLimits) -> N
             imports.count_left_out(rows, _prepared(found, now)["title"], reason)
         if not found.nodes:
             imports.count_empty(rows)
+            continue
+        if len(found.nodes) > limits.messages:
+            reason = f"{len(found.nodes):,} messages, and a chat has at most {limits.messages:,}"
+            imports.count_left_out(rows, _prepared(found, now)["title"], reason)
             continue
         if found.key in places:
             imports.unstage_chat(rows, places[found.key])

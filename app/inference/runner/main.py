@@ -147,6 +147,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--gpu", type=Placement.parse, default="", help="layers on each device")
     parser.add_argument("--kv-ram-mb", type=int, default=0, help="for snapshots of them, in MB")
     parser.add_argument("--kv-disk-mb", type=int, default=0, help="on the disk, in MB; 0: none")
+    parser.add_argument("--keep-free-mb", type=int, default=0, help="of the disk, in MB")
     parser.add_argument("--kv-folder", type=Path, help="where those lie, for all models")
     return parser.parse_args(arguments)
 

@@ -290,4 +290,7 @@ def _disk(options: Namespace, model: Model, engine: Engine) -> DiskSnapshots | N
         return None
     key = model_key(model.digest, model.size)
     origin = SnapshotKey(key, engine.identity, engine.context_length)
-    return DiskSnapshots(options.kv_folder, origin, engine, options.kv_disk_mb << 20)
+    return DiskSnapshots(
+        *(options.kv_folder, origin, engine, options.kv_disk_mb << 20),
+        keep_free=options.keep_free_mb << 20,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 from urllib.parse import quote
@@ -107,7 +108,7 @@ async def import_chats() -> Response | str:
     if request.content_length is None:  # a body without an end that is known could fill the disk
         raise InvalidMessage("The browser did not send the size of this file.")
     imports, user_id = server_context().imports, current_user()
-    server_context().reserve.check()
+    await asyncio.to_thread(server_context().reserve.check_space, 2 * request.content_length)
     with imports.reserve_slot(user_id):
         file = await _sent_file()
         if file is None or not file.filename:

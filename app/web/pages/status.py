@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 
 from quart import Blueprint, Response
@@ -63,6 +64,8 @@ async def figures() -> str:
         is_known=context.pool.devices.is_known,
         backups=context.backups,
         newest_backup=await _newest_backup(),
+        disks=await asyncio.to_thread(_disks, context.settings),
+        keep_free=context.settings.keep_free_bytes,
     )
 
 
@@ -72,6 +75,17 @@ async def list_devices() -> str:
     """List the GPUs again, and show what the machine is doing."""
     await server_context().pool.devices.refresh()
     return await figures()
+
+
+def _disks(settings: Settings) -> list[tuple[str, int, bool]]:
+    """List the disks of chats and of models: what is on it, bytes free, and whether that is less
+    than stays free."""
+    folders = {"Chats": settings.data_dir, "Models": settings.models_dir}
+    found = [(what, path) for what, path in folders.items() if path.is_dir()]
+    if len({path.stat().st_dev for _, path in found}) == 1:
+        found = [(" and ".join(what for what, _ in found).capitalize(), found[0][1])]
+    sizes = [(what, shutil.disk_usage(path).free) for what, path in found]
+    return [(what, free, free < settings.keep_free_bytes) for what, free in sizes]
 
 
 async def _newest_backup() -> str:

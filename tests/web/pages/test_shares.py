@@ -156,3 +156,18 @@ async def test_on_one_machine_a_shared_link_opens_there(tmp_path: Path) -> None:
         dialog = await text_of(await visitor.ask("GET", f"/chats/{CHAT}/share"))
         assert "only reachable from this machine" in dialog
         assert "question" in await text_of(await visitor.ask("GET", link))
+
+
+async def test_a_link_too_many_is_refused(app: Quart, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.conversations.chats.MAX_SHARES", 1)
+    anna = await sign_in(app, "Anna", "owner")
+    await say(app, "first question")
+    await share(anna)
+    await share(anna)  # a new one replaces it
+
+    async def add(connection: aiosqlite.Connection) -> None:
+        await chats.create(connection, CHAT[::-1], 1, "Another", "tiny", 1.0)
+
+    await context_of(app).chats._db.write(add)
+    answer = await anna.ask("POST", f"/chats/{CHAT[::-1]}/share", headers=PAGE)
+    assert (answer.status_code, "limit of 1 shared chats" in await text_of(answer)) == (507, True)

@@ -28,8 +28,8 @@ from app.inference.runner.kv.snapshot import (
 
 log = logging.getLogger(__name__)
 
-RESERVED_BYTES: Final = 256 << 20
-"""Bytes of the disk that are left to others: the chats themselves matter more."""
+RESERVED_BYTES: Final = 16 << 20
+"""Bytes of the disk that are left to others at least: the chats themselves matter more."""
 PAUSE_SECONDS: Final = 60.0
 """Seconds without a further try after the disk refused one."""
 
@@ -37,8 +37,8 @@ PAUSE_SECONDS: Final = 60.0
 class DiskSnapshots:
     """The snapshots of one model in `root`, which other models' runners use too.
 
-    budget: bytes for all models together. Any thread may call; the index is in memory, and a file
-    that somebody else deleted is only a miss.
+    budget: bytes for all models together; keep_free: bytes of the disk that they may not take. Any
+    thread may call; the index is in memory, and a file that somebody else deleted is only a miss.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class DiskSnapshots:
         engine: Engine,
         budget: int,
         *,
+        keep_free: int = 0,
         write: Write = os.write,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -56,6 +57,7 @@ class DiskSnapshots:
         self._key = key
         self._engine = engine
         self._budget = budget
+        self._keep_free = keep_free
         self._write = write
         self._clock = clock
         self._entries: dict[str, SnapshotEntry] = {}
@@ -135,7 +137,7 @@ class DiskSnapshots:
             return False
         self._prepare_folder()
         self._free_space(size, path)
-        if shutil.disk_usage(self._folder).free < size + RESERVED_BYTES:
+        if self._lacking(size) > 0:
             raise OSError("the disk is almost full")
         temporary = path.with_suffix(UNFINISHED)
         try:
@@ -188,11 +190,17 @@ class DiskSnapshots:
                 if path != replaced:
                     found.append((status.st_mtime_ns, status.st_size, path))
         total = size + sum(bytes_ for _, bytes_, _ in found)
+        surplus = max(total - self._budget, self._lacking(size))
         for _, bytes_, path in sorted(found):
-            if total <= self._budget:
+            if surplus <= 0:
                 return
             self._remove(path, "")
-            total -= bytes_
+            surplus -= bytes_
+
+    def _lacking(self, size: int) -> int:
+        """Count the bytes that the disk lacks for a file of `size`."""
+        reserved = max(RESERVED_BYTES, self._keep_free)
+        return size + reserved - shutil.disk_usage(self._folder).free
 
     def _read_index(self) -> None:
         """Headers only. What is damaged or foreign, or was never finished, is removed."""

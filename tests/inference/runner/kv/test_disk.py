@@ -8,6 +8,7 @@ import os
 import random
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -221,6 +222,22 @@ def test_an_almost_full_disk_is_left_alone(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("app.inference.runner.kv.disk.RESERVED_BYTES", 1 << 62)
     assert not disk(tmp_path).save(snapshot())
     assert list(kv_files.files(tmp_path)) == []
+
+
+def test_older_snapshots_go_where_the_disk_lacks_what_stays_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = DiskSnapshots(tmp_path, ORIGIN, ScriptedEngine(), 1 << 20, keep_free=1 << 30)
+    assert kept.save(snapshot("old"))
+    size = next(kv_files.files(tmp_path)).stat().st_size
+
+    def usage(_: object) -> SimpleNamespace:
+        taken = sum(path.stat().st_size for path in kv_files.files(tmp_path))
+        return SimpleNamespace(free=(1 << 30) + size - taken)
+
+    monkeypatch.setattr("shutil.disk_usage", usage)
+    assert kept.save(snapshot("new"))
+    assert [file_of(tmp_path, chat).exists() for chat in ("old", "new")] == [False, True]
 
 
 def age(path: Path, seconds: int) -> None:

@@ -18,6 +18,7 @@ from typing import Final
 import httpx
 import psutil
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from tests.e2e.server import Server
 
@@ -28,8 +29,10 @@ SETTLE_SECONDS: Final = 90.0
 def cpu_seconds(pid: int) -> float:
     """Return the CPU time of a process and of all its children, those that have ended included."""
     process = psutil.Process(pid)
-    total = sum(process.cpu_times()[:4])
-    return total + sum(sum(child.cpu_times()[:2]) for child in process.children(recursive=True))
+    total = float(sum(process.cpu_times()[:4]))
+    for child in process.children(recursive=True):
+        total += sum(child.cpu_times()[:2])
+    return total
 
 
 async def read(socket: ClientConnection) -> int:
@@ -48,7 +51,8 @@ async def open_tabs(stack: AsyncExitStack, origin: str, count: int) -> list[asyn
     assert found, page
     address = origin.replace("http", "ws", 1) + found[1].replace("&amp;", "&")
     sockets = [
-        await stack.enter_async_context(connect(address, origin=origin)) for _ in range(count)
+        await stack.enter_async_context(connect(address, origin=Origin(origin)))
+        for _ in range(count)
     ]
     return [asyncio.create_task(read(socket)) for socket in sockets]
 

@@ -183,17 +183,17 @@ async def test_a_tab_is_idle_after_a_while_and_what_goes_through_wakes_it() -> N
     clock = Clock()
     activity = TabActivity(clock)
     clock.now += IDLE_AFTER_SECONDS - 1
-    assert not activity.is_idle
+    states = [activity.is_idle]
     activity.mark()
     clock.now += IDLE_AFTER_SECONDS
-    assert activity.is_idle
+    states.append(activity.is_idle)
     waiting = asyncio.create_task(activity.wait(is_awaited=False))
     await asyncio.sleep(0)
-    assert not waiting.done()
+    states.append(waiting.done())
     activity.mark()
     async with asyncio.timeout(PATIENCE):
         await waiting
-    assert not activity.is_idle
+    assert [*states, activity.is_idle] == [False, True, False, False]
 
 
 async def test_a_page_that_was_idle_asks_whether_the_server_is_there(app: Quart) -> None:

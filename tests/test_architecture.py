@@ -70,6 +70,7 @@ ALLOWED = {
         *("metrics", "models", "tools"),
     },
     "web": {
+        "disk_reserve",
         *("age", "audit", "errors", "config", "accounts", "conversations", "inference", "db"),
         *("documents", "logs", "markup", "media", "metrics", "models", "net", "services", "tools"),
     },

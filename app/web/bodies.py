@@ -10,8 +10,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import gzip
+import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
 from typing import IO, Any, ClassVar, Final
 
 from hypercorn.typing import ASGIReceiveCallable
@@ -21,10 +25,13 @@ from quart.wrappers.request import Body
 from quart.wrappers.response import DataBody, FileBody
 from werkzeug.exceptions import RequestTimeout
 
+from app.audit import audit
 from app.config import DEFAULT_AUDIO_MB, Settings
 from app.conversations.imports.reader import MAX_FILE_BYTES
+from app.conversations.quotas import RETRY_SECONDS
+from app.disk_reserve import ensure_kept_free
 from app.documents.reader import MAX_DOCUMENT_BYTES
-from app.errors import DiskFull
+from app.errors import DiskFull, LimitReached
 from app.media.audio import MAX_DICTATION_BYTES
 from app.media.pictures import MAX_PICTURE_BYTES
 
@@ -70,6 +77,7 @@ _AUDIO: Final = {
 """What a body has beside its recording, at most."""
 MAX_BUFFERED_BYTES: Final = 4 << 20
 """Bytes of a body that may wait to be taken; then the sender has to wait."""
+MAX_EXPORTS: Final = 2
 IDLE_TIMEOUT: Final = 30.0
 """Seconds between two pieces of a body, after which the rest of it is given up."""
 CHUNK_BYTES: Final = 256 << 10
@@ -149,46 +157,94 @@ class BackpressuredConnection(ASGIHTTPConnection):
         await super().handle_messages(request, patiently)
 
 
-async def spooled(pieces: AsyncIterator[bytes], content_type: str) -> Response:
-    """The answer with all of these pieces. Raises DiskFull, and whatever making them raises."""
-    try:
-        file = await asyncio.to_thread(tempfile.TemporaryFile)
-    except OSError as error:
-        raise _disk_full() from error
-    try:
-        size = await _fill(file, pieces)
-    except BaseException:
-        file.close()
-        raise
-    response = Response(_sent(file), content_type=content_type)
-    response.timeout = None
-    response.content_length = size
-    return response
+class ExportSpool:
+    """Files that are exported, on the disk until they are sent: MAX_EXPORTS of one user at a time.
+
+    keep_free: bytes that they may not take of the disk that has `folder`, where they lie on it.
+    """
+
+    def __init__(self, folder: Path, keep_free: int) -> None:
+        self._folder, self._keep_free = folder, keep_free
+        self._counts = Counter[int]()
+
+    async def response(
+        self, user_id: int, pieces: AsyncIterator[bytes], content_type: str
+    ) -> Response:
+        """The answer with all of these pieces. Raises DiskFull, LimitReached, and whatever making
+        them raises."""
+        if self._counts[user_id] >= MAX_EXPORTS:
+            audit("limit-reached", limit="exports", user=user_id)
+            raise LimitReached(
+                f"{MAX_EXPORTS} of your exports are on their way, the limit. Wait for one.",
+                RETRY_SECONDS,
+            )
+        self._counts[user_id] += 1
+        try:
+            file = await asyncio.to_thread(tempfile.TemporaryFile)
+        except OSError as error:
+            self._counts[user_id] -= 1
+            raise _disk_full() from error
+        try:
+            size = await self._fill(file, pieces)
+        except BaseException:
+            self._close(user_id, file)
+            raise
+        sent = _SentFile(file, partial(self._close, user_id, file))
+        response = Response(sent, content_type=content_type)
+        response.timeout = None
+        response.content_length = size
+        return response
+
+    def _close(self, user_id: int, file: IO[bytes]) -> None:
+        if not file.closed:
+            file.close()
+            self._counts[user_id] -= 1
+
+    async def _fill(self, file: IO[bytes], pieces: AsyncIterator[bytes]) -> int:
+        size, buffer = 0, bytearray()
+        async for piece in pieces:
+            buffer += piece
+            if len(buffer) >= CHUNK_BYTES:
+                size += await self._write(file, bytes(buffer))
+                buffer.clear()
+        size += await self._write(file, bytes(buffer))
+        await asyncio.to_thread(file.seek, 0)
+        return size
+
+    async def _write(self, file: IO[bytes], data: bytes) -> int:
+        def write() -> int:
+            if os.fstat(file.fileno()).st_dev == self._folder.stat().st_dev:
+                ensure_kept_free(self._folder, len(data), self._keep_free)
+            return file.write(data)
+
+        try:
+            return await asyncio.to_thread(write)
+        except OSError as error:
+            raise _disk_full() from error
 
 
-async def _fill(file: IO[bytes], pieces: AsyncIterator[bytes]) -> int:
-    size, buffer = 0, bytearray()
-    async for piece in pieces:
-        buffer += piece
-        if len(buffer) >= CHUNK_BYTES:
-            size += await _write(file, bytes(buffer))
-            buffer.clear()
-    size += await _write(file, bytes(buffer))
-    await asyncio.to_thread(file.seek, 0)
-    return size
+class _SentFile:
+    """Chunks of a file, which is closed at its end, or when nobody wants them any more."""
 
+    def __init__(self, file: IO[bytes], close: Callable[[], None]) -> None:
+        self._file, self._close = file, close
 
-async def _write(file: IO[bytes], data: bytes) -> int:
-    try:
-        return await asyncio.to_thread(file.write, data)
-    except OSError as error:
-        raise _disk_full() from error
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
 
+    async def __anext__(self) -> bytes:
+        if not self._file.closed and (
+            data := await asyncio.to_thread(self._file.read, CHUNK_BYTES)
+        ):
+            return data
+        self._close()
+        raise StopAsyncIteration
 
-async def _sent(file: IO[bytes]) -> AsyncIterator[bytes]:
-    with file:
-        while data := await asyncio.to_thread(file.read, CHUNK_BYTES):
-            yield data
+    async def aclose(self) -> None:
+        self._close()
+
+    def __del__(self) -> None:  # of a response that was never begun
+        self._close()
 
 
 def _disk_full() -> DiskFull:

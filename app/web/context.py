@@ -27,6 +27,7 @@ from app.db.connection import Database
 from app.media.piper import Piper
 from app.metrics.snapshot import SnapshotCollector
 from app.services import Job, Services
+from app.web.bodies import ExportSpool
 from app.web.readings import Readings
 from app.web.render import markdown
 from app.web.render.fragments import Fragments
@@ -77,6 +78,7 @@ class ServerContext(Services):
         self.snapshot = SnapshotCollector(settings, self.backups.newest)
         self.meters.registry.register(self.snapshot)
         self.readings = Readings()
+        self.spool = ExportSpool(settings.data_dir, settings.keep_free_bytes)
         self.secret = secrets.token_urlsafe(32)
 
     @contextlib.asynccontextmanager

@@ -39,7 +39,6 @@ from app.models.catalogue import kind_of
 from app.models.model import Model, ModelKind
 from app.tools.tool import ToolContext
 from app.web.addresses import row_id
-from app.web.bodies import spooled
 from app.web.context import ServerContext, server_context, services_of
 from app.web.pages.chat import get_chat_or_404, get_saved_chat_or_404
 from app.web.render import cards
@@ -245,14 +244,14 @@ export_blueprint = Blueprint("api_files", __name__, url_prefix="/api/v1/chats/<c
 async def markdown(chat_id: str) -> Response:
     """Export the path that the chat shows."""
     chunks = server_context().exports.markdown(await get_saved_chat_or_404(chat_id))
-    return await spooled(chunks, "text/markdown; charset=utf-8")
+    return await _file(chunks, "text/markdown; charset=utf-8")
 
 
 @export_blueprint.get("/export.json")
 async def json(chat_id: str) -> Response:
     """Export the chat with its whole tree of messages, as an import takes it."""
     chunks = server_context().exports.json(await get_saved_chat_or_404(chat_id))
-    return await spooled(chunks, "application/json")
+    return await _file(chunks, "application/json")
 
 
 class Passphrase(msgspec.Struct, forbid_unknown_fields=True):
@@ -278,7 +277,7 @@ async def protected_json(chat_id: str) -> Response:
 @blueprint.get("/export.json")
 async def all_json() -> Response:
     """Export all chats, the trash left out, as an import takes them."""
-    return await spooled(server_context().exports.all_json(current_user()), "application/json")
+    return await _file(server_context().exports.all_json(current_user()), "application/json")
 
 
 @blueprint.post("/export.json")
@@ -287,9 +286,13 @@ async def protected_all_json() -> Response:
     return await _encrypted(server_context().exports.all_json(current_user()))
 
 
+async def _file(chunks: AsyncIterator[bytes], media_type: str) -> Response:
+    return await server_context().spool.response(current_user(), chunks, media_type)
+
+
 async def _encrypted(chunks: AsyncIterator[bytes]) -> Response:
     passphrase = (await http.parse_body(Passphrase)).passphrase
-    return await spooled(encrypt_pieces(chunks, passphrase), MEDIA_TYPE)
+    return await _file(encrypt_pieces(chunks, passphrase), MEDIA_TYPE)
 
 
 # `/api/v1/search` and `/api/v1/models`.

@@ -22,7 +22,7 @@ from app.conversations.exports import file_name
 from app.conversations.imports.imports import DISK_FULL_MESSAGE
 from app.conversations.imports.reader import MAX_FILE_BYTES
 from app.errors import DiskFull, InvalidMessage, InvalidPassphrase
-from app.web.bodies import IMPORT_PATH, spooled
+from app.web.bodies import IMPORT_PATH
 from app.web.context import server_context
 from app.web.pages.chat import get_saved_chat_or_404
 from app.web.render.frame import render_page
@@ -141,6 +141,6 @@ async def _file(pieces: AsyncIterator[bytes], name: str, content_type: str) -> R
     """A download. Its name in plain ASCII for old browsers, and as it is for the others."""
     plain = name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "_")
     disposition = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
-    response = await spooled(pieces, content_type)
+    response = await server_context().spool.response(current_user(), pieces, content_type)
     response.headers["Content-Disposition"] = disposition
     return response

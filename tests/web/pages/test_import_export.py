@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 
 from app import age
 from app.conversations.imports.imports import Imports
+from app.errors import LimitReached
+from app.web.bodies import ExportSpool
 from tests.application import BrowserClient, context_of, run_app, text_of
 from tests.foreign_files import chatgpt
 
@@ -82,3 +85,19 @@ async def test_a_passphrase_that_will_not_do_is_a_sentence_on_the_page(tmp_path:
             assert (answer.status_code, sentence in text) == (422, True)
             assert "<details open" in text
             assert WORDS not in text
+
+
+async def test_a_user_has_two_exports_on_their_way_at_a_time(tmp_path: Path) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"x" * 1000
+
+    spool = ExportSpool(tmp_path, 1 << 20)
+    first, second = [await spool.response(1, pieces(), "text/plain") for _ in range(2)]
+    with pytest.raises(LimitReached, match="2 of your exports"):
+        await spool.response(1, pieces(), "text/plain")
+    await spool.response(2, pieces(), "text/plain")
+    async with first.response as body:
+        assert b"".join([data async for data in body]) == b"x" * 1000
+    del second  # never begun
+    for _ in range(2):
+        await spool.response(1, pieces(), "text/plain")

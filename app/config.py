@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -14,6 +14,7 @@ from dotenv import dotenv_values
 
 from app import setting_values
 from app.errors import ConfigError
+from app.login_settings import ProviderSettings, take_providers
 from app.net import Network, is_loopback
 
 PREFIX = "WICK_"
@@ -70,6 +71,7 @@ class Settings:
     auth_groups_header: str = ""
     auth_owner_group: str = ""
     auth_logout: str = ""
+    providers: tuple[ProviderSettings, ...] = ()
     tls_cert: Path | None = None
     tls_key: Path | None = None
     data_dir: Path = Path(platformdirs.user_data_dir("wick", appauthor=False))
@@ -150,7 +152,7 @@ class Settings:
         if self.accounts == "auto":
             others = any(not is_loopback(host) for host in self.allowed_hosts)
             is_proxied = bool(self.trusted_proxies) or bool(self.auth_header)
-            return not self.is_loopback or is_proxied or others
+            return not self.is_loopback or is_proxied or others or bool(self.providers)
         return self.accounts == "on"
 
     @property
@@ -187,7 +189,8 @@ def load_settings(
         for k, v in given.items()
         if k.startswith(PREFIX) and not k.startswith(KEY_PREFIX) and v.strip()
     }
-    unknown = sorted(given.keys() - {PREFIX + f.name.upper() for f in fields(Settings)})
+    providers = take_providers(given)
+    unknown = sorted(given.keys() - {PREFIX + name.upper() for name in _PARSERS})
     if unknown:
         raise ConfigError(f"{unknown[0]} is not a setting of Wick; .env.example lists them all.")
     values: dict[str, object] = {
@@ -195,6 +198,7 @@ def load_settings(
         for name, parse in _PARSERS.items()
         if PREFIX + name.upper() in given
     }
+    values["providers"] = providers
     values.setdefault("threads", available_cpus())
     data_dir = values.setdefault("data_dir", Settings().data_dir)
     assert isinstance(data_dir, Path)  # noqa: S101 - told to the type checker only

@@ -54,6 +54,8 @@ WickError
 │   ├── TooManyAttempts    the user must wait before the next attempt
 │   ├── InvalidAccount     an invalid name or password
 │   ├── IdentityRefused    what a proxy or a provider says of a user opens no account
+│   ├── ProviderFailed     an OpenID provider answers with an error, or with what is not valid
+│   │   └── ProviderUnreachable  it does not answer
 │   ├── InviteNotFound     a link that does not work (any more)
 │   ├── UserNotFound       no such user
 │   ├── SessionNotFound    no such session
@@ -361,6 +363,14 @@ class InvalidAccount(AccountError):
 
 class IdentityRefused(AccountError):
     status = 403
+
+
+class ProviderFailed(AccountError):
+    status = 502
+
+
+class ProviderUnreachable(ProviderFailed):
+    status = 503
 
 
 class InviteNotFound(AccountError):

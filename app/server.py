@@ -51,6 +51,7 @@ from app.web.pages import (
     palette,
     personas,
     prompts,
+    provider_login,
     regeneration,
     shares,
     speech,
@@ -155,6 +156,7 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
         ),
         *(
             login.blueprint,
+            provider_login.blueprint,
             account.blueprint,
             one_time_codes.login_blueprint,
             one_time_codes.blueprint,

@@ -9,6 +9,7 @@ import pytest
 
 from app.config import Settings, load_settings
 from app.errors import ConfigError
+from app.login_settings import PROVIDER_VARIABLES
 
 
 def test_defaults_fill_what_is_not_given(tmp_path: Path) -> None:
@@ -58,7 +59,8 @@ def test_knows_loopback_addresses(host: str, is_loopback: bool) -> None:
 def test_example_names_every_setting_and_no_other() -> None:
     text = Path(__file__).parents[1].joinpath(".env.example").read_text()
     named = set(re.findall(r"^#(WICK_[A-Z_]+)=", text, re.MULTILINE))
-    assert named == {f"WICK_{field.name.upper()}" for field in fields(Settings)}
+    known = {f"WICK_{field.name.upper()}" for field in fields(Settings)} - {"WICK_PROVIDERS"}
+    assert named == known | {f"WICK_OIDC_COMPANY_{end}" for end in PROVIDER_VARIABLES}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 An identity belongs to a user because an account was made for it, or because that user has linked
 it while logged in. A name or an e-mail address alone never leads into an account that is there
-already: users choose those themselves.
+already, unless an owner has switched that on for an issuer: users choose those themselves.
 """
 
 from __future__ import annotations
@@ -31,21 +31,25 @@ MAX_SUBJECT_CHARS: Final = 255
 class ExternalIdentity:
     """An identity that an issuer vouches for.
 
-    title: what users call the issuer; name: what to call them here; role: by their groups, None
-    where groups decide nothing.
+    method: how it logs in, as sessions and the audit log have it; title: what users call the
+    issuer; name: what to call them here; role: by their groups, None where groups decide nothing;
+    may_create: whether an account is made for it when it is seen for the first time; account: the
+    name of an account that is there already and that it may enter.
     """
 
     issuer: str
     subject: str
+    method: str
     title: str
     name: str
     role: Role | None = None
+    may_create: bool = False
+    account: str = ""
 
 
 class ExternalIdentities:
     """Finds, makes and links the users of external identities.
 
-    may_create: whether an account is made for one that is seen for the first time;
     on_role_change: called with a user whose groups have made them an owner or a member.
     """
 
@@ -54,13 +58,11 @@ class ExternalIdentities:
         db: Database,
         users: Users,
         *,
-        may_create: bool,
         on_role_change: Callable[[int], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._db = db
         self._users = users
-        self._may_create = may_create
         self._on_role_change = on_role_change
         self._clock = clock
 
@@ -74,13 +76,13 @@ class ExternalIdentities:
         """
         user_id = await self.user_of(identity.issuer, identity.subject)
         if user_id is None:
-            user_id = await self._create(identity)
+            user_id = await self._find_account(identity) or await self._create(identity)
         try:
             user = await self._users.get(user_id)
         except UserNotFound:
             user = None
         if user is None or user.disabled_at is not None:
-            audit("login-failed", user=user_id, method=identity.issuer, address=address)
+            audit("login-failed", user=user_id, method=identity.method, address=address)
             raise IdentityRefused("This account is disabled. Ask an owner.")
         return await self.update_role(user, identity.role)
 
@@ -95,12 +97,24 @@ class ExternalIdentities:
         self._on_role_change(user.id)
         return await self._users.get(user.id)
 
+    async def _find_account(self, identity: ExternalIdentity) -> int | None:
+        """Link an identity to the account that it may enter by its name, if there is one."""
+        if not identity.account or not await self._users.has_owner():
+            return None
+        try:
+            user = await self._users.get_by_name(identity.account)
+        except UserNotFound:
+            return None
+        if user.disabled_at is None:
+            await self.link(user.id, identity)
+        return user.id
+
     async def _create(self, identity: ExternalIdentity) -> int:
         if not await self._users.has_owner():
             raise IdentityRefused(
                 "This Wick has no owner yet. Open the setup link shown in the terminal."
             )
-        if not self._may_create:
+        if not identity.may_create:
             raise IdentityRefused(
                 f"No account here is linked to “{identity.name}” of {identity.title}. Log in with"
                 " your password and link it on your account page, or ask an owner."
@@ -123,7 +137,7 @@ class ExternalIdentities:
                 " log in with its password and link it on your account page."
             ) from None
         if is_new:
-            audit("person-added", user=user_id, role=role, method=identity.issuer)
+            audit("person-added", user=user_id, role=role, method=identity.method)
         return user_id
 
     async def link(self, user_id: int, identity: ExternalIdentity) -> None:
@@ -133,7 +147,7 @@ class ExternalIdentities:
             raise IdentityRefused(
                 f"“{identity.name}” of {identity.title} is linked to another account already."
             )
-        audit("identity-linked", user=user_id, method=identity.issuer)
+        audit("identity-linked", user=user_id, method=identity.method)
 
     async def unlink(self, user_id: int, issuer: str, subject: str) -> None:
         """Raises IdentityRefused where it would leave the user no way to log in."""

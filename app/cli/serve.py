@@ -13,6 +13,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from app.accounts.oidc.providers import check_installed
 from app.cli.http_server import create_server
 from app.config import Settings
 from app.datadir import FolderLock, lock_data_folder
@@ -50,6 +51,7 @@ def check(settings: Settings) -> None:
             "proxy read and write all chats. Leave WICK_ACCOUNTS out, so that people log in."
         )
     _check_login_header(settings)
+    _check_providers(settings)
     if not settings.has_accounts:
         _check_name(settings)
 
@@ -64,6 +66,14 @@ def _check_login_header(settings: Settings) -> None:
         raise ConfigError("WICK_AUTH_HEADER needs accounts. Leave WICK_ACCOUNTS out.")
     if settings.auth_groups_header.lower() == settings.auth_header.lower() != "":
         raise ConfigError("WICK_AUTH_GROUPS_HEADER must be another header than WICK_AUTH_HEADER.")
+
+
+def _check_providers(settings: Settings) -> None:
+    if settings.providers and settings.accounts == "off":
+        raise ConfigError(
+            f"{settings.providers[0].variable('issuer')} needs accounts. Leave WICK_ACCOUNTS out."
+        )
+    check_installed(settings.providers)
 
 
 def warn(settings: Settings) -> None:

@@ -11,11 +11,14 @@ from typing import Final
 from quart import current_app
 
 from app.accounts.api_keys import ApiKeys
-from app.accounts.external_identities import ExternalIdentities
+from app.accounts.external_identities import ExternalIdentities, ExternalIdentity
+from app.accounts.oidc.providers import Providers
 from app.accounts.one_time_codes import THROTTLE_SECONDS, OneTimeCodes
 from app.accounts.passwords import Passwords
+from app.accounts.provider_sessions import ProviderSessions
 from app.accounts.sessions import Sessions
 from app.accounts.throttle import LoginThrottle
+from app.accounts.tickets import Tickets
 from app.accounts.users import Users
 from app.config import Settings, asset_dir
 from app.conversations.account_deletion import AccountDeletion
@@ -67,9 +70,11 @@ class ServerContext(Services):
         )
         self.identities = ExternalIdentities(
             *(db, self.users),
-            may_create=settings.auth_create,
             on_role_change=lambda user_id: self.hub.close(RELOAD, user_id),
         )
+        self.providers = Providers(settings.providers)
+        self.provider_sessions = ProviderSessions(db, self.sessions)
+        self.pending_links: Tickets[tuple[int, ExternalIdentity]] = Tickets()
         self.api_keys = ApiKeys(db)
         self.fragments = Fragments(asset_dir("templates"), asset_dir("static"), settings.base_path)
         self.model_names = ModelNames(self.store, self.pulls.origins, self.hub)
@@ -90,6 +95,7 @@ class ServerContext(Services):
             finally:
                 preparing.cancel()
                 await asyncio.gather(preparing, return_exceptions=True)
+                await self.providers.close()
 
     async def _end_temporary(self, user_id: int) -> None:
         await self.temporary.end_all(user_id)
@@ -99,6 +105,7 @@ class ServerContext(Services):
             "trash": self.trash.run,
             "imports": self.imports.finish_periodically,
             "logins": self.sessions.run,
+            "logins by providers": self.provider_sessions.run,
             "leaving": self.account_deletion.run,
         }
 

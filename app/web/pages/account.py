@@ -24,6 +24,7 @@ from app.web.context import server_context
 from app.web.pages.login import remember_device, sign_out
 from app.web.render.dates import day_of, time_ago
 from app.web.render.frame import render_page
+from app.web.render.provider_logins import linkable_providers
 from app.web.security.identity import Identity, current_user, identity
 from app.web.security.proxy_login import proxied_identity
 
@@ -198,11 +199,17 @@ async def _confirm(who: Identity, user: User) -> None:
         raise WrongPassword("This is not your name.")
 
 
+async def explain_link(error: AccountError) -> Response:
+    """Render the page with why a login was not linked."""
+    return await _page({"link": str(error)}, error.status)
+
+
 async def _page(
     problems: dict[str, str] | None = None, status: int = 200, error: Exception | None = None
 ) -> Response:
     context, who = server_context(), identity()
     user = await context.users.get(who.user_id)
+    linked = await context.identities.list_for_user(who.user_id)
     response = await render_page(
         "you.html",
         status=status,
@@ -210,12 +217,15 @@ async def _page(
         allowance=context.quotas.allowance(who.user_id),
         storage=await context.storage.usage(who.user_id),
         logins=await context.sessions.list_for_user(who.user_id) if who.session_id else (),
-        linked=await context.identities.list_for_user(who.user_id),
+        linked=linked,
         linkable=await _linkable_identity(),
+        linkable_providers=linkable_providers(linked) if who.session_id else (),
         has_password=not who.session_id or user.has_password,
         codes=await context.codes.get(who.user_id) if user.has_codes else None,
-        method_of=lambda method: METHODS.get(method, method),
-        title_of=lambda issuer: {PROXY: "Proxy"}.get(issuer, issuer),
+        method_of=lambda method: METHODS.get(method) or context.providers.describe_method(method),
+        title_of=lambda issuer: (
+            "Proxy" if issuer == PROXY else context.providers.title_of_issuer(issuer)
+        ),
         links=await context.users.list_password_links(who.user_id) if who.session_id else (),
         problems=problems or {},
         given_name=(await request.form).get("name", "")[:80] if problems else "",

@@ -9,6 +9,7 @@ from app.accounts.sessions import DEVICE_COOKIE, SESSION_COOKIE
 from app.db.users import User
 from app.errors import AccountError, IdentityRefused, InvalidAccount, TooManyAttempts
 from app.web.context import server_context
+from app.web.render.provider_logins import provider_buttons, provider_logout
 from app.web.security import auth
 from app.web.security.auth import local_path, public
 from app.web.security.identity import identity, identity_or_none
@@ -79,16 +80,19 @@ async def remember_device(response: WerkzeugResponse, user_id: int) -> None:
 
 @blueprint.post("/logout")
 async def log_out() -> WerkzeugResponse:
-    who = identity()
+    who, context, ticket = identity(), server_context(), ""
     if who.via == "login":
-        await server_context().sessions.revoke(who.user_id, who.session_id)
-    return sign_out()
+        ticket = await context.provider_sessions.prepare_logout(who.user_id, who.session_id)
+        await context.sessions.revoke(who.user_id, who.session_id)
+    return sign_out(ticket)
 
 
 @blueprint.post("/logout/everywhere")
 async def log_out_everywhere() -> WerkzeugResponse:
-    await server_context().sessions.revoke_all(identity().user_id)
-    return sign_out()
+    who, context = identity(), server_context()
+    ticket = await context.provider_sessions.prepare_logout(who.user_id, who.session_id)
+    await context.sessions.revoke_all(who.user_id)
+    return sign_out(ticket)
 
 
 @blueprint.get("/login/alive")
@@ -122,11 +126,17 @@ async def join(token: str) -> Response | WerkzeugResponse:
     return await sign_in_by_password(user, "/")
 
 
-def sign_out() -> WerkzeugResponse:
-    response = redirect("/login?out=yes", 303)
+def sign_out(ticket: str = "") -> WerkzeugResponse:
+    """Forget the session that has ended. `ticket`: to end that of its provider, too."""
+    response = redirect(f"/login?out=yes{'&ticket=' if ticket else ''}{ticket}", 303)
     g.new_token = None
     auth.delete_cookie(response, SESSION_COOKIE, is_secure=request.is_secure)
     return response
+
+
+async def explain(error: AccountError, back: str = "/") -> Response:
+    """Render the login page with what went wrong on another way in."""
+    return await render_login(back, problem=str(error), status=error.status, error=error)
 
 
 async def render_login(
@@ -144,6 +154,9 @@ async def render_login(
         is_out="out" in request.args,
         proxied=proxied,
         proxy_logout=_proxy_logout() if proxied else "",
+        providers=provider_buttons(),
+        provider_logout=provider_logout(request.args.get("ticket", "")),
+        ticket=request.args.get("ticket", ""),
     )
     if isinstance(error, TooManyAttempts):
         response.headers["Retry-After"] = str(error.seconds)

@@ -156,7 +156,8 @@ async def begin_session(user: User, method: str) -> Identity:
     device = describe_user_agent(request.headers.get("User-Agent", ""))
     sessions = server_context().sessions
     g.new_token, session = await sessions.create(user.id, device, request.remote_addr or "", method)
-    return _identity_of(session)
+    g.identity = entered = _identity_of(session)
+    return entered
 
 
 async def enter_by_proxy() -> Identity | None:

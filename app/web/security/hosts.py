@@ -25,6 +25,8 @@ from app.web.security.proxies import UNTRUSTED_PROXY
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """They change nothing, so any page may make a browser send them."""
+SIGNED_ENDPOINTS: Final = frozenset({"provider_login.end_sessions"})
+"""Routes for servers of others, which sign what they send: no page speaks to them."""
 PREVIEW_PATH: Final = "/artifact"
 MAX_STATIC_PATH_BYTES = 250
 """Of a file's address; systems fail to look for names that are longer."""
@@ -63,7 +65,8 @@ def install(app: Quart, settings: Settings) -> None:
             _refuse("Host", request)
         if isinstance(request.routing_exception, NotFound) and is_by_program(request.headers):
             raise request.routing_exception
-        if request.method not in SAFE_METHODS and not _is_same_origin():
+        is_change = request.method not in SAFE_METHODS and request.endpoint not in SIGNED_ENDPOINTS
+        if is_change and not _is_same_origin():
             _refuse("Origin", request)
         if request.endpoint == "static" and len(request.path.encode()) > MAX_STATIC_PATH_BYTES:
             abort(404)

@@ -102,7 +102,15 @@ def proxied_identity(scope: Mapping[str, Any]) -> ExternalIdentity | None:
     settings = server_context().settings
     is_by_group = bool(settings.auth_groups_header)
     role = role_of(login.groups, settings.auth_owner_group) if is_by_group else None
-    return ExternalIdentity(PROXY, login.name, TITLE, login.name, role)
+    return ExternalIdentity(
+        issuer=PROXY,
+        subject=login.name,
+        method=PROXY,
+        title=TITLE,
+        name=login.name,
+        role=role,
+        may_create=settings.auth_create,
+    )
 
 
 async def check_session(scope: Mapping[str, Any], session: Session) -> Session | None:

@@ -122,6 +122,7 @@ PEOPLE: dict[Row, int] = {
     ("POST", "/you/password"): 303,
     ("POST", "/you/name"): 422,  # no name
     ("POST", "/you/identities/link"): 403,  # no proxy names anybody
+    ("POST", "/login/with/<name>/link"): 403,  # nothing was begun
     ("POST", "/you/identities/unlink"): 303,
     ("GET", "/you/codes"): 200,
     ("POST", "/you/codes/set-up"): 403,  # no password
@@ -201,6 +202,11 @@ PUBLIC: dict[Row, tuple[int, int]] = {
     ("POST", "/login/code"): (403, 403),
     ("POST", "/login/code/cancel"): (303, 303),
     ("GET", "/login/alive"): (401, 204),
+    ("GET", "/login/with/<name>"): (404, 404),  # no such provider
+    ("GET", "/login/with/<name>/callback"): (404, 404),
+    ("GET", "/login/with/<name>/logout"): (404, 404),
+    ("GET", "/login/with/<name>/out"): (303, 303),
+    ("POST", "/login/with/<name>/backchannel"): (404, 404),
     ("GET", "/shared/<token>"): (404, 404),
     ("GET", "/static/<path:filename>"): (200, 200),
     ("GET", "/static/all.css"): (200, 200),

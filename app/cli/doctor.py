@@ -17,6 +17,7 @@ from app.doctor import machine_checks as machine
 from app.doctor.database_checks import check_copies, check_database
 from app.doctor.findings import Finding, Level
 from app.doctor.folder_checks import check_leftovers, check_lock, check_owners
+from app.doctor.provider_checks import check_providers
 from app.errors import DataFolderInUse, StoreUnusable, WickError
 
 COMMAND: Final = "wick doctor"
@@ -87,6 +88,7 @@ def examine(settings: Settings, owner: ServerInfo | None, problem: str = "") -> 
     yield from machine.check_engines()
     yield from machine.check_port(settings, owner)
     yield from machine.check_backups(settings)
+    yield from check_providers(settings)
 
 
 def show(findings: list[Finding]) -> None:

@@ -65,8 +65,11 @@ async def finish(name: str) -> Response | WerkzeugResponse:
         started = find_request(name, state)
         response = await _accept(provider, started)
     except AccountError as error:
+        refusal = request.args.get("error", "") if started is None else ""
         if started is None and identity_or_none() is not None:
             response = redirect("/", 303)  # the answer of a login that is over, once more
+        elif refusal:  # some providers then forget whose it is, which does no harm
+            response = await _explain(describe_refusal(provider.settings.title, refusal), name)
         else:
             response = await _explain(error, name, started)
     forget_request(response, state)
@@ -186,7 +189,7 @@ def _redirect_uri(name: str) -> str:
 
 
 async def _explain(
-    error: AccountError, name: str, started: AuthorizationRequest | None
+    error: AccountError, name: str, started: AuthorizationRequest | None = None
 ) -> Response:
     """Say what went wrong where the user came from."""
     audit(

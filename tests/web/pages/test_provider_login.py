@@ -207,6 +207,7 @@ async def test_tabs_do_not_disturb_each_other(app: Quart, there: ScriptedProvide
     answer = await visitor.come(second)  # by Back
     assert answer.headers["Location"] == f"{BASE}/"
     assert len(await sessions_of_ann(app)) == 1
+    visitor = Visitor(app, there)
     for _ in range(20):
         await visitor.leave()
     cookies = [c for c in visitor.client.cookie_jar if "-oidc-" in c.name]

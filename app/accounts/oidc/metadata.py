@@ -111,7 +111,7 @@ def _read_key(given: dict[str, Any]) -> SigningKey | None:
     if is_rsa and (len(values["n"]) < _SHORTEST or len(values["e"]) > _LONGEST_EXPONENT):
         return None
     try:
-        key = JWKRegistry.import_key(values)  # type: ignore[arg-type]  # all are texts
+        key = JWKRegistry.import_key(values)
     except (JoseError, ValueError, TypeError):
         return None
     if isinstance(key, RSAKey):

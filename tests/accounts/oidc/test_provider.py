@@ -430,7 +430,7 @@ async def test_what_an_id_token_leaves_out_is_asked_for(
 ) -> None:
     there.user |= {"groups": ["admins"]}
     there.changes = {"groups": None, "preferred_username": None, "email": None}
-    settings = {"owner_groups": frozenset({"admins"}), "link_by": "username"}
+    settings: dict[str, Any] = {"owner_groups": frozenset({"admins"}), "link_by": "username"}
     answer = await log_in(there, open_provider(there, http, **settings))
     assert (answer.identity.role, answer.identity.account) == ("owner", "ann")
     there.userinfo = {"sub": "somebody else"}

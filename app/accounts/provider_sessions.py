@@ -21,7 +21,7 @@ CHECK_EVERY_SECONDS: Final = 30.0
 
 
 class ProviderSessions:
-    """What is known of such sessions beside the sessions themselves."""
+    """Origins of the sessions that providers began: what it takes to end them, and when."""
 
     def __init__(
         self, db: Database, sessions: Sessions, clock: Callable[[], float] = time.time

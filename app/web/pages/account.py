@@ -24,7 +24,7 @@ from app.web.context import server_context
 from app.web.pages.login import remember_device, sign_out
 from app.web.render.dates import day_of, time_ago
 from app.web.render.frame import render_page
-from app.web.render.provider_logins import linkable_providers
+from app.web.render.provider_buttons import linkable_providers
 from app.web.security.identity import Identity, current_user, identity
 from app.web.security.proxy_login import proxied_identity
 

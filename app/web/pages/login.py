@@ -9,7 +9,7 @@ from app.accounts.sessions import DEVICE_COOKIE, SESSION_COOKIE
 from app.db.users import User
 from app.errors import AccountError, IdentityRefused, InvalidAccount, TooManyAttempts
 from app.web.context import server_context
-from app.web.render.provider_logins import provider_buttons, provider_logout
+from app.web.render.provider_buttons import provider_buttons, provider_logout
 from app.web.security import auth
 from app.web.security.auth import local_path, public
 from app.web.security.identity import identity, identity_or_none

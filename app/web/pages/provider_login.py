@@ -29,11 +29,11 @@ from app.web.security.identity import identity, identity_or_none
 if TYPE_CHECKING:
     from app.accounts.oidc.provider import IdentityProvider, ProviderAnswer
 
-blueprint = Blueprint("provider_login", __name__, url_prefix="/login/with/<name>")
+blueprint = Blueprint("provider_login", __name__)
 ACCOUNT: Final = "/you"
 
 
-@blueprint.get("")
+@blueprint.get("/login/with/<name>")
 @public
 async def begin(name: str) -> Response | WerkzeugResponse:
     """Send the user to the provider: to log in, or with `link` to show who they are there."""
@@ -54,7 +54,7 @@ async def begin(name: str) -> Response | WerkzeugResponse:
     return response
 
 
-@blueprint.get("/callback")
+@blueprint.get("/login/with/<name>/callback")
 @public
 async def finish(name: str) -> Response | WerkzeugResponse:
     """Take the provider's answer, which the user's browser brings."""
@@ -117,7 +117,7 @@ async def _ask_to_link(started: AuthorizationRequest, answer: ProviderAnswer) ->
     )
 
 
-@blueprint.post("/link")
+@blueprint.post("/login/with/<name>/link")
 async def link(name: str) -> Response | WerkzeugResponse:
     who, context = identity(), server_context()
     pending = context.pending_links.use((await request.form).get("ticket", ""))
@@ -133,7 +133,7 @@ async def link(name: str) -> Response | WerkzeugResponse:
 # Logging out.
 
 
-@blueprint.get("/logout")
+@blueprint.get("/login/with/<name>/logout")
 @public
 async def log_out(name: str) -> Response | WerkzeugResponse:
     """Lead to where the provider's own session ends, whose user has just logged out here."""
@@ -149,14 +149,14 @@ async def log_out(name: str) -> Response | WerkzeugResponse:
     return redirect(address or "/login?out=yes", 303)
 
 
-@blueprint.get("/out")
+@blueprint.get("/login/with/<name>/out")
 @public
 async def logged_out(name: str) -> WerkzeugResponse:
     """Come back from there. An address without a query, as providers compare it."""
     return redirect("/login?out=yes", 303)
 
 
-@blueprint.post("/backchannel")
+@blueprint.post("/login/with/<name>/backchannel")
 @public
 async def end_sessions(name: str) -> Response:
     """End the sessions that the provider itself says, signed, that it has ended."""

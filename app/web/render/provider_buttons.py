@@ -1,4 +1,4 @@
-"""What the pages of login and account show of OpenID providers."""
+"""Ways to OpenID providers on the pages of login and account."""
 
 from __future__ import annotations
 

@@ -52,6 +52,7 @@ WickError
 │   ├── WrongCode          wrong or used one-time code
 │   ├── LoginExpired       a login whose second step came too late
 │   ├── TooManyAttempts    the user must wait before the next attempt
+│   ├── PasskeyRefused     a device's answer is none, or passkeys do not work here
 │   ├── InvalidAccount     an invalid name or password
 │   ├── IdentityRefused    what a proxy or a provider says of a user opens no account
 │   ├── ProviderFailed     an OpenID provider answers with an error, or with what is not valid
@@ -338,6 +339,10 @@ class WrongCode(AccountError):
 
 
 class LoginExpired(AccountError):
+    status = 403
+
+
+class PasskeyRefused(AccountError):
     status = 403
 
 

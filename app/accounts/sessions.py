@@ -64,6 +64,8 @@ CSRF_COOKIE: Final = "form"
 DEVICE_COOKIE: Final = "device"
 STEP_COOKIE: Final = "step"
 """Of a login that waits for its second step."""
+PASSKEY_COOKIE: Final = "passkey"
+"""Of a challenge that a passkey is to sign."""
 CSRF_HEADER: Final = "X-CSRF-Token"
 
 

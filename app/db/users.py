@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import aiosqlite
 
-from app.db import one_time_codes
+from app.db import one_time_codes, passkeys
 
 if TYPE_CHECKING:
     from app.db.connection import Database
@@ -180,6 +180,7 @@ async def mark_for_deletion(connection: aiosqlite.Connection, user_id: int, now:
     await connection.execute("DELETE FROM logins WHERE user_id = ?", (user_id,))
     await connection.execute("DELETE FROM identities WHERE user_id = ?", (user_id,))
     await one_time_codes.remove(connection, user_id)
+    await passkeys.remove_all(connection, user_id)
     await connection.execute(
         "DELETE FROM invites WHERE user_id = :id OR made_by = :id", {"id": user_id}
     )

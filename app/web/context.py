@@ -14,6 +14,7 @@ from app.accounts.api_keys import ApiKeys
 from app.accounts.external_identities import ExternalIdentities, ExternalIdentity
 from app.accounts.oidc.providers import Providers
 from app.accounts.one_time_codes import THROTTLE_SECONDS, OneTimeCodes
+from app.accounts.passkeys import Passkeys
 from app.accounts.passwords import Passwords
 from app.accounts.provider_sessions import ProviderSessions
 from app.accounts.sessions import Sessions
@@ -68,6 +69,7 @@ class ServerContext(Services):
             self.users,
             LoginThrottle(settings.login_attempts, reset_after=THROTTLE_SECONDS),
         )
+        self.passkeys = Passkeys(db, self.users, LoginThrottle(settings.login_attempts))
         self.identities = ExternalIdentities(
             *(db, self.users),
             on_role_change=lambda user_id: self.hub.close(RELOAD, user_id),

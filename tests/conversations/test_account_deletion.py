@@ -20,8 +20,9 @@ from app.conversations.account_deletion import AccountDeletion, erase_user
 from app.conversations.answer_state import MessageRef
 from app.conversations.chats import Trash
 from app.conversations.settings import ChatSettings
-from app.db import chats, identities, one_time_codes, search, users
+from app.db import chats, identities, one_time_codes, passkeys, search, users
 from app.db.identities import LinkedIdentity
+from app.db.passkeys import NewPasskey
 from app.inference.kv_files import SUFFIX, chat_key
 from app.inference.protocol import DeleteCache, Delta, Finished, Generate
 from app.inference.queue import Request, RequestEvent
@@ -75,6 +76,8 @@ async def leaving_user(services: ScriptedServices, tmp_path: Path) -> int:
     await services.db.write(lambda c: one_time_codes.add(c, user.id, "MARZIPAN" * 4, 1.0, 0))
     hashes = [b"quicksilver"]
     await services.db.write(lambda c: one_time_codes.replace_recovery_codes(c, user.id, hashes))
+    key = NewPasskey(user.id, b"1", b"2", b"3", "localhost", 0, "Marzipan", 1.0)
+    await services.db.write(lambda c: passkeys.add(c, key, 9))
     await ApiKeys(services.db).add(user.id, "An editor", ["chat"])
     await services.chats.save_about(user.id, WORDS[0])
     await services.chats.choose_settings(user.id, "1" * 16, ChatSettings(system_prompt=WORDS[0]))

@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from app.accounts.api_keys import MAX_NAME_CHARS, SCOPES
 from app.accounts.external_identities import PROXY, ExternalIdentity
 from app.accounts.one_time_codes import CODE, RECOVERY_CODE
+from app.accounts.passkeys import PASSKEY
 from app.accounts.users import username_key
 from app.db.users import User
 from app.errors import (
@@ -95,6 +96,7 @@ METHODS: Final = {
     "password": "with a password",
     CODE: "with a password and a code",
     RECOVERY_CODE: "with a password and a recovery code",
+    PASSKEY: "with a passkey",
     PROXY: "through the proxy",
 }
 """Ways in which a session was begun."""
@@ -221,6 +223,7 @@ async def _page(
         linkable=await _linkable_identity(),
         linkable_providers=linkable_providers(linked) if who.session_id else (),
         has_password=not who.session_id or user.has_password,
+        passkeys=await context.passkeys.list_for_user(who.user_id),
         codes=await context.codes.get(who.user_id) if user.has_codes else None,
         method_of=lambda method: METHODS.get(method) or context.providers.describe_method(method),
         title_of=lambda issuer: (

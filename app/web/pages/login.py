@@ -13,6 +13,7 @@ from app.web.render.provider_buttons import provider_buttons, provider_logout
 from app.web.security import auth
 from app.web.security.auth import local_path, public
 from app.web.security.identity import identity, identity_or_none
+from app.web.security.passkey_site import offers_passkeys
 from app.web.security.proxy_login import proxied_identity
 from app.web.security.second_step import require_code
 
@@ -151,6 +152,7 @@ async def render_login(
         name=name,
         problem=problem,
         has_owner=has_owner,
+        has_passkeys=await offers_passkeys(),
         is_out="out" in request.args,
         proxied=proxied,
         proxy_logout=_proxy_logout() if proxied else "",

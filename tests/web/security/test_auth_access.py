@@ -129,6 +129,10 @@ PEOPLE: dict[Row, int] = {
     ("POST", "/you/codes/confirm"): 403,
     ("POST", "/you/codes/recovery"): 403,
     ("POST", "/you/codes/off"): 403,
+    ("GET", "/you/passkeys"): 200,
+    ("POST", "/you/passkeys"): 403,  # no answer of a device
+    ("POST", "/you/passkeys/options"): 403,  # no password
+    ("POST", "/you/passkeys/<int:passkey_id>/remove"): 303,
     ("POST", "/you/remove"): 303,
     ("POST", "/logout"): 303,
     ("POST", "/logout/everywhere"): 303,
@@ -201,6 +205,8 @@ PUBLIC: dict[Row, tuple[int, int]] = {
     ("GET", "/login/code"): (303, 303),
     ("POST", "/login/code"): (403, 403),
     ("POST", "/login/code/cancel"): (303, 303),
+    ("POST", "/login/passkey"): (403, 403),
+    ("POST", "/login/passkey/options"): (200, 200),
     ("GET", "/login/alive"): (401, 204),
     ("GET", "/login/with/<name>"): (404, 404),  # no such provider
     ("GET", "/login/with/<name>/callback"): (404, 404),

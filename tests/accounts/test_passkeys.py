@@ -4,22 +4,51 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
+from app.accounts import passkeys as passkeys_module
 from app.accounts.passkeys import MAX_PASSKEYS, Passkeys, RelyingParty
 from app.accounts.throttle import MAX_FAILURES_PER_NAME
+from app.db.passkeys import Passkey
 from app.db.users import User
 from app.errors import InvalidAccount, PasskeyRefused, TooManyAttempts
 from tests.accounts.conftest import PASSWORD, Accounts
-from tests.authenticator import PRESENT, VERIFIED, Authenticator, encode
+from tests.authenticator import PRESENT, VERIFIED, Authenticator, decode, encode
 
 SITE = RelyingParty("chat.example.org", "https://chat.example.org")
 OTHER = RelyingParty("evil.example.org", "https://evil.example.org")
 SESSION = 7
 HERE = "192.0.2.1"
+CHROMIUM = RelyingParty("localhost", "http://localhost:25717")
+REGISTERED = {
+    "id": "2B5w8pAAl7aIsgEdxx96ocUbtN5Wq7i91lYxBTjP7qQ",
+    "rawId": "2B5w8pAAl7aIsgEdxx96ocUbtN5Wq7i91lYxBTjP7qQ",
+    "type": "public-key",
+    "response": {
+        "clientDataJSON": "eyJ0eXBlIjoid2ViYXV0aG4uY3JlYXRlIiwiY2hhbGxlbmdlIjoiMjl2NWRRQmZHODZoan"
+        "pGamdUdmFNdzh3eVFWX0ZpYjlOdmoyZ3JycXozUSIsIm9yaWdpbiI6Imh0dHA6Ly9sb2NhbGhvc3Q6MjU3MTciLCJ"
+        "jcm9zc09yaWdpbiI6ZmFsc2V9",
+        "attestationObject": "o2NmbXRkbm9uZWdhdHRTdG10oGhhdXRoRGF0YViBSZYN5YgOjGh0NBcPZHZgW4_krrmih"
+        "jLHmVzzuoMdl2NFAAAAAQECAwQFBgcIAQIDBAUGBwgAINgecPKQAJe2iLIBHccfeqHFG7TeVqu4vdZWMQU4z-6kp"
+        "AEBAycgBiFYIA54EyMFr-F6Ewr53PIIWLJD40W6kOiWZTyol4rKKj1n",
+    },
+    "clientExtensionResults": {},
+}
+LOGGED_IN = REGISTERED | {
+    "response": {
+        "clientDataJSON": "eyJ0eXBlIjoid2ViYXV0aG4uZ2V0IiwiY2hhbGxlbmdlIjoici1ZaXFWSmpEUWNELUlaZ0lY"
+        "VS1Tam55S1VhSGNHazRtMld0S3JBbndiMCIsIm9yaWdpbiI6Imh0dHA6Ly9sb2NhbGhvc3Q6MjU3MTciLCJjcm9zc"
+        "09yaWdpbiI6ZmFsc2V9",
+        "authenticatorData": "SZYN5YgOjGh0NBcPZHZgW4_krrmihjLHmVzzuoMdl2MFAAAAAg",
+        "signature": "gIoNXAZZ6CaDyYzGlOipwJYgBBZ8x4ohWNL44H1fYRw7X2ANBWLqcE3kkT_y1e7BmbF4Dq51ly8W7"
+        "-YCLnmkAw",
+        "userHandle": "MQppctzkR9c8sG-4F1A9C3ze0dXHcRMOGuchoDlpY-8",
+    }
+}
+"""What Chromium sent for its virtual authenticator, with an Ed25519 key."""
 Changes = dict[str, Any]
 
 
@@ -64,6 +93,29 @@ async def test_a_passkey_logs_its_user_in(site: Site) -> None:
     with pytest.raises(PasskeyRefused):
         await site.enter(phone)
     assert (await site.enter(key)).id == site.anna.id
+
+
+async def test_what_chromium_sends(site: Site) -> None:
+    """Its answers hold for the challenges and the origin that they were made for, and no others."""
+    challenge = decode("29v5dQBfG86hjzFjgTvaMw8wyQV_Fib9Nvj2grrqz3Q")
+    verify = passkeys_module._verify_registration
+    registered = verify(CHROMIUM, challenge, json.dumps(REGISTERED))
+    assert registered is not None
+    credential_id, public_key, count = registered
+    assert (encode(credential_id), count) == (REGISTERED["id"], 1)
+    assert verify(CHROMIUM, challenge[::-1], json.dumps(REGISTERED)) is None
+    assert verify(SITE, challenge, json.dumps(REGISTERED)) is None
+    handle = decode("MQppctzkR9c8sG-4F1A9C3ze0dXHcRMOGuchoDlpY-8")
+    passkey = Passkey(
+        *(1, site.anna.id, credential_id, public_key, handle, CHROMIUM.id, count, "x", 1.0, None)
+    )
+    challenge = decode("r-YiqVJjDQcD-IZgIXU-SjnyKUaHcGk4m2WtKrAnwb0")
+    verify_login = passkeys_module._verify_login
+    assert verify_login(CHROMIUM, challenge, json.dumps(LOGGED_IN), passkey) == 2
+    assert verify_login(CHROMIUM, challenge[::-1], json.dumps(LOGGED_IN), passkey) is None
+    assert verify_login(SITE, challenge, json.dumps(LOGGED_IN), passkey) is None
+    used = replace(passkey, sign_count=2)
+    assert verify_login(CHROMIUM, challenge, json.dumps(LOGGED_IN), used) is None
 
 
 async def test_options_want_a_passkey_that_recognizes_its_user(site: Site) -> None:

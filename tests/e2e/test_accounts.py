@@ -146,7 +146,7 @@ async def test_axe_finds_nothing_on_pages_of_accounts(household: Server, meet: M
         person.expects("404|422")
         page = await person.window()
         rules = () if name == "wide" else (ALL,)
-        for path in ("/people", "/you", "/you?done=password"):
+        for path in ("/people", "/you/codes", "/you/passkeys", "/you", "/you?done=password"):
             await page.goto(household.origin + path)
             await assert_no_violations(page, f"{path}, {name}", *rules)
         await page.locator("summary").click()

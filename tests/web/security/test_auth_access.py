@@ -130,7 +130,7 @@ PEOPLE: dict[Row, int] = {
     ("POST", "/you/codes/recovery"): 403,
     ("POST", "/you/codes/off"): 403,
     ("GET", "/you/passkeys"): 200,
-    ("POST", "/you/passkeys"): 403,  # no answer of a device
+    ("POST", "/you/passkeys"): 422,  # no name
     ("POST", "/you/passkeys/options"): 403,  # no password
     ("POST", "/you/passkeys/<int:passkey_id>/remove"): 303,
     ("POST", "/you/remove"): 303,

@@ -36,7 +36,7 @@ FRAME = frozenset(
     }
 )
 """The modules that every page has; the page of a chat has them with all others."""
-STANDALONE = frozenset({"arrivals.js", "early.js", "passkeys.js", "preferences.js", "upload.js"})
+STANDALONE = frozenset({"arrivals.js", "early.js", "preferences.js", "upload.js"})
 """Not for the page of a chat, or, as `early.js` is, not to wait until that page is there.
 
 What lies in `static/lazy` is in no bundle: a page imports it when it is first used.

@@ -1,6 +1,6 @@
 """Passkeys: how a browser logs in with one, and the page on which users add and remove theirs.
 
-`static/passkeys.js` asks the device for what the server wants, and sends its answer as a form.
+`static/lazy/passkeys.js` asks the device for what the server wants, and sends its answer as a form.
 """
 
 from __future__ import annotations

@@ -551,6 +551,7 @@ def address(row: Row, chat: tuple[str, int, int], other: int) -> str:
         "<key>": "0123456789abcdef",
         "<int:user_id>": str(other),
         "<int:session_id>": "1",
+        "<int:passkey_id>": "999999",
         "<int:invite_id>": "999999",
         "<int:server_id>": "999999",
         "<any('test', 'switch-on', 'switch-off', 'remove'):verb>": "test",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from collections.abc import AsyncIterator
@@ -13,7 +14,6 @@ import pytest
 from quart import Quart
 
 from app import audit
-from app.accounts import passkeys
 from app.accounts.sessions import PASSKEY_COOKIE
 from tests.application import (
     PASSWORD,
@@ -152,6 +152,6 @@ async def test_where_passkeys_do_not_work_the_page_says_why(
         page = await text_of(await anna.ask("GET", "/you/passkeys", headers=elsewhere))
         assert words in page
         assert "passkey-add" not in page
-    monkeypatch.setattr(passkeys.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert "pip install" in await text_of(await anna.ask("GET", "/you/passkeys"))
     assert "passkey" not in await text_of(await BrowserClient(app).ask("GET", "/login"))

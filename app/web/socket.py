@@ -115,7 +115,7 @@ class MessageRateLimiter:
 
 
 class TabActivity:
-    """When something last went through a tab's socket. `clock`: in seconds."""
+    """Time at which something last went through the socket of a tab. `clock`: in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -105,6 +105,8 @@ class ExternalIdentities:
             user = await self._users.get_by_name(identity.account)
         except UserNotFound:
             return None
+        if user.name.casefold() != identity.account.casefold():
+            return None  # alike to people, and two names at the issuer
         if user.disabled_at is None:
             await self.link(user.id, identity)
         return user.id

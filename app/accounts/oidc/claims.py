@@ -20,11 +20,23 @@ _NAMES: Final = ("preferred_username", "name", "email", "nickname", "sub")
 
 def needs_userinfo(settings: ProviderSettings, claims: Mapping[str, Any]) -> bool:
     """Tell whether an ID token lacks something that the provider may say elsewhere."""
-    has_name = any(_text(claims, name) for name in _NAMES[:3])
-    wants_groups = settings.owner_groups or settings.allowed_groups
-    lacks_groups = bool(wants_groups) and _find(claims, settings.groups_claim) is None
-    wants_email = settings.allowed_emails or settings.link_by == "email"
-    return not has_name or lacks_groups or (bool(wants_email) and not _text(claims, "email"))
+    names = _NAMES[:1] if settings.link_by == "username" else _NAMES[:3]
+    lacks_name = not any(_text(claims, name) for name in names)
+    wants_groups = bool(settings.owner_groups or settings.allowed_groups)
+    lacks_groups = wants_groups and _find(claims, settings.groups_claim) is None
+    wants_email = bool(settings.allowed_emails) or settings.link_by == "email"
+    lacks_email = wants_email and not ("email" in claims and "email_verified" in claims)
+    return lacks_name or lacks_groups or lacks_email
+
+
+def with_userinfo(claims: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Add what an ID token leaves out; an address is verified only where that is said of it."""
+    added = {name: value for name, value in found.items() if name not in claims}
+    if found.get("email") != claims.get("email", found.get("email")):
+        added.pop("email_verified", None)
+    if "email" not in claims and "email_verified" in claims:
+        added.pop("email", None)
+    return dict(claims) | added
 
 
 def identity_of(

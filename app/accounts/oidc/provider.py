@@ -15,7 +15,7 @@ import msgspec
 from app.accounts.external_identities import ExternalIdentity
 from app.accounts.oidc.authorization import EXPIRED, AuthorizationRequest, with_query
 from app.accounts.oidc.cached import Cached
-from app.accounts.oidc.claims import identity_of, needs_userinfo
+from app.accounts.oidc.claims import identity_of, needs_userinfo, with_userinfo
 from app.accounts.oidc.metadata import (
     ProviderMetadata,
     PublishedKeys,
@@ -218,7 +218,7 @@ class IdentityProvider:
             raise ProviderFailed(f"{title} gave a token that is not valid.") from error
         if found.get("sub") != claims["sub"]:
             raise ProviderFailed(f"{title} speaks of two different users.")
-        return found | dict(claims)
+        return with_userinfo(claims, found)
 
     async def end_session_address(self, id_token: str, return_to: str) -> str:
         """Return where the user ends the provider's own session; empty where it has no such

@@ -440,6 +440,19 @@ async def test_what_an_id_token_leaves_out_is_asked_for(
         await log_in(there, open_provider(there, http, **settings))
 
 
+async def test_an_address_is_verified_only_where_that_is_said_of_it(
+    there: ScriptedProvider, http: ProviderHttp
+) -> None:
+    provider = open_provider(there, http, link_by="email")
+    there.changes = {"email_verified": None}
+    assert (await log_in(there, provider)).identity.account == "ann@example.org"
+    there.changes = {"email_verified": None, "email": "owner@example.org"}
+    assert (await log_in(there, provider)).identity.account == ""
+    there.changes = {"email": None}
+    there.userinfo = {"email": "owner@example.org", "email_verified": False}
+    assert (await log_in(there, provider)).identity.account == ""
+
+
 @pytest.mark.parametrize(
     ("link_by", "user", "account"),
     [

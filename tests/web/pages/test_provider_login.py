@@ -333,7 +333,9 @@ async def test_an_account_of_the_same_name_is_entered_where_an_owner_wants_that(
         visitor = Visitor(app, there)
         assert (await visitor.log_in_there()).status_code == 303
         assert "Ann@example.org" in await visitor.account()
-        there.user["email"] = "moved@example.org"  # it is linked by now
+        there.user |= {"sub": "mallory", "email": "Ａnn@example.org"}  # a wide A
+        assert (await Visitor(app, there).log_in_there()).status_code == 403
+        there.user |= {"sub": "ann-1", "email": "moved@example.org"}  # it is linked by now
         assert (await Visitor(app, there).log_in_there()).status_code == 303
 
 

@@ -16,6 +16,7 @@ from app.models.store import ModelStore
 from app.models.upstream import Upstream
 from tests.e2e.server import Server
 from tests.inference.remote.stub import Call, serving
+from tests.patience import until
 from tests.terminal.conftest import Open
 from tests.terminal.terminal import Terminal, piped, wick_environment
 
@@ -155,11 +156,14 @@ async def test_escape_stops_the_answer_and_the_page_may_decide_first(
 async def test_where_nobody_can_be_asked_calls_are_denied(
     server: Server, caller: Caller, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    caller.next = [{"expression": "1 + 1"}]
     async with httpx.AsyncClient(base_url=server.origin) as client:
         body = {"text": "Hello", "tools": ["calculator"], "model": "caller"}
-        caller.next = []
         made = (await client.post("/api/v1/chats", json=body)).json()
+    await until(
+        lambda: bool(
+            server.rows("SELECT 1 FROM messages WHERE role = 'assistant' AND status = 'done'")
+        )
+    )
     caller.next = [{"expression": "1 + 1"}]
     words = ("--resume", made["chat"]["id"], "Calculate.")
     done = await asyncio.to_thread(piped, environ, "--json", *words, folder=tmp_path)

@@ -170,6 +170,7 @@ def test_status_figures_say_how_the_cache_did() -> None:
         backups=BackupSchedule(Settings()),
         newest_backup="",
         disks=[],
+        keep_free=0,
     )
     for piece in ("1 of 4 slots", "75 %", "42 tokens per second", "5 MB", "512 tokens"):
         assert piece in html

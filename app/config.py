@@ -242,6 +242,19 @@ def read_secret(
     return (given or "").strip()
 
 
+def otlp_traces_endpoint(
+    environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")
+) -> str:
+    """Read where traces go, from OpenTelemetry's own variables; empty for nowhere."""
+    given = _in_file(dotenv) if dotenv else {}
+    given |= os.environ if environ is None else environ
+    if given.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return ""
+    base = given.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").strip()
+    whole = given.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "").strip()
+    return whole or (f"{base.rstrip('/')}/v1/traces" if base else "")
+
+
 def runner_environment() -> dict[str, str]:
     """The environment of a runner's process, with what its native library is to find there."""
     return NATIVE_DEFAULTS | os.environ

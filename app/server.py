@@ -23,9 +23,10 @@ from app.api.openai import chat as openai_chat
 from app.api.openai import embeddings, rerank, responses, text, transcriptions
 from app.api.openai import models as api_models
 from app.api.openai import speech as openai_speech
-from app.config import Settings, asset_dir
+from app.config import Settings, asset_dir, otlp_traces_endpoint
 from app.db.connection import open_database
 from app.errors import WickError
+from app.metrics.traces import open_tracing
 from app.web import addresses, assets, bodies, errors, request_log, socket
 from app.web.context import ServerContext
 from app.web.live import chat as live_chat
@@ -179,7 +180,8 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
     inside = addresses.BasePath(addresses.Aliases(app.asgi_app), settings.base_path)
     behind = proxies.Proxies(inside, settings.trusted_proxies)
     known = proxy_login.LoginHeader(behind, settings)
-    app.asgi_app = request_log.RequestIds(known, settings.trusted_proxies)  # type: ignore[method-assign]
+    tracing = app.extensions[request_log.TRACING] = open_tracing(otlp_traces_endpoint())
+    app.asgi_app = request_log.RequestIds(known, settings.trusted_proxies, tracing)  # type: ignore[method-assign]
 
     @app.while_serving
     async def events() -> AsyncGenerator[None, None]:
@@ -190,8 +192,12 @@ def create_app(settings: Settings, passwords: Passwords | None = None) -> Quart:
     async def lifespan() -> AsyncGenerator[None, None]:
         async with open_database(settings.database, settings.upgrade_copies_kept) as db:
             context = app.extensions["wick"] = ServerContext(settings, db, passwords)
+            if tracing is not None:
+                context.pool.observers.append(tracing.on_event)
             async with context.open():
                 yield
+            if tracing is not None:
+                await tracing.close()
 
     return app
 

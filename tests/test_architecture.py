@@ -89,7 +89,7 @@ ALLOWED = {
         ),
         "tools",
     },
-    "server": {"audit", "errors", "config", "accounts", "api", "web", "db"},
+    "server": {"audit", "errors", "config", "accounts", "api", "web", "db", "metrics"},
     "cli": {
         *(
             "age",
@@ -270,6 +270,7 @@ def test_the_first_page_waits_for_nothing_that_it_does_not_need() -> None:
         "markdown_it",
         "math_core",
         "nh3",
+        "opentelemetry",
         "pygments",
     }
     assert sorted(later.intersection(loaded)) == []

@@ -13,12 +13,13 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import app
 from app.accounts.oidc.providers import check_installed
 from app.cli.http_server import create_server
 from app.config import Settings
 from app.datadir import FolderLock, lock_data_folder
 from app.errors import ConfigError
-from app.logs.writer import screen_sink, write_log
+from app.logs.writer import LIFE, screen_sink, write_log
 from app.net import is_loopback
 
 if TYPE_CHECKING:
@@ -222,7 +223,10 @@ async def _serve(settings: Settings, ownership: FolderLock) -> None:
         print(f"\n  Wick is at {settings.page_url}   (Ctrl-C stops it)\n", flush=True)
         if settings.has_accounts:
             await print_setup_link(settings, context.users)
+        life = logging.getLogger(LIFE)
+        life.info("Wick %s serves at %s.", app.__version__, settings.page_url)
         await stop.wait()
+        life.info("Wick is being stopped.")
 
     await server.run(until_stopped)
 

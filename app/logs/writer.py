@@ -25,8 +25,10 @@ END_SECONDS: Final = 2.0
 REQUESTS: Final = "wick.requests"
 ANSWERS: Final = "wick.answers"
 AUDIT: Final = "wick.audit"
-ROUTINE: Final = frozenset({REQUESTS, ANSWERS})
-"""Loggers of one line for each request: in the file, in JSON, not in the text on a terminal."""
+LIFE: Final = "wick.life"
+ROUTINE: Final = frozenset({REQUESTS, ANSWERS, LIFE})
+"""Loggers of lines for each request, and of starts and stops: in the file, in JSON, not in the text
+on a terminal."""
 OURS: Final = ("app", "wick")
 """Loggers of Wick's own. Those of libraries may quote anything: only their warnings are logged."""
 Sink = Callable[[LogLine], None]

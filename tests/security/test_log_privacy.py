@@ -160,6 +160,9 @@ async def test_no_line_has_a_word_of_anybody(server: Server) -> None:
     logged = server.log + "".join(path.read_text() for path in written)
     lines = [json.loads(row) for row in server.log.splitlines() if row.startswith("{")]
     assert {"wick.requests", "wick.answers"} <= {line["logger"] for line in lines}
+    life = [line["message"] for line in lines if line["logger"] == "wick.life"]
+    assert life[0].startswith("Wick 0.")
+    assert life[1:] == ["Wick is being stopped."]
     assert any(line.get("source") == f"runner of {MODEL}" for line in lines)
     answers = [
         line

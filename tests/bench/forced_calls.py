@@ -197,11 +197,11 @@ def force_calls(
             report.calls.total() + len(report.invalid) < count
             and time.monotonic() - started < seconds
         ):
-            batch = range(number, number + min(SLOTS * 4, count))
+            batch = range(number, number + min(SLOTS, count))
             for one in batch:
                 runtime.scheduler.submit(request(one, in_a_row))
             number = batch.stop
-            answers.wait(number)
+            answers.wait(number - first)
             for one in batch:
                 check(one, in_a_row, answers, report)
     finally:

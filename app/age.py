@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import hmac
 import io
 import os
 import re
@@ -233,8 +234,6 @@ def _parsed(start: bytes) -> re.Match[bytes]:
 
 
 def _file_key(found: re.Match[bytes], passphrase: str) -> bytes:
-    import hmac
-
     from cryptography.exceptions import InvalidTag
 
     wrapping = _wrapping_key(passphrase, _padded(found["salt"]), int(found["work"]))
@@ -281,8 +280,6 @@ def _hkdf(key: bytes, salt: bytes, info: bytes) -> bytes:
 
 
 def _mac(file_key: bytes, signed: bytes) -> bytes:
-    import hmac
-
     return hmac.digest(_hkdf(file_key, b"", b"header"), signed, "sha256")
 
 

@@ -30,6 +30,13 @@ from app.login_settings import DISCOVERY_PATH, ProviderSettings
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+TOKEN_ERRORS: Final = frozenset(
+    {
+        *("invalid_request", "invalid_client", "invalid_grant", "unauthorized_client"),
+        *("unsupported_grant_type", "invalid_scope"),
+    }
+)
+"""Errors that RFC 6749 (section 5.2) lets a provider give instead of tokens."""
 FRESH_SECONDS: Final = 60.0
 """Age of the discovery document with which a login is begun: who sends a person away should know
 that somebody is there. ..."""
@@ -196,7 +203,8 @@ class IdentityProvider:
             code = msgspec.json.decode(content, type=TokenError).error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             code = ""
-        log.warning("%s gave no tokens: status %d, %.300r", settings.title, status, content)
+        known = code if code in TOKEN_ERRORS else "unknown error"  # the rest may name a user
+        log.warning("%s gave no tokens: status %d, %s", settings.title, status, known)
         if code == "invalid_grant":
             return LoginExpired(EXPIRED)
         if code in {"invalid_client", "unauthorized_client"} or status == 401:

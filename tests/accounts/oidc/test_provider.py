@@ -326,7 +326,7 @@ async def test_two_providers_cannot_be_mixed_up(
 
 
 async def test_a_code_is_worth_nothing_without_its_verifier(
-    there: ScriptedProvider, http: ProviderHttp
+    there: ScriptedProvider, http: ProviderHttp, caplog: pytest.LogCaptureFixture
 ) -> None:
     provider = open_provider(there, http)
 
@@ -341,6 +341,8 @@ async def test_a_code_is_worth_nothing_without_its_verifier(
         request = new_request("company", "/", time.time())
         with pytest.raises(ProviderFailed, match="without a code"):
             await provider.finish(request, code, None, REDIRECT)
+    endings = {record.getMessage().rpartition(", ")[2] for record in caplog.records}
+    assert endings == {"invalid_grant", "invalid_client"}  # and none of the provider's own words
 
 
 async def test_an_outage_is_known_for_a_minute(there: ScriptedProvider, http: ProviderHttp) -> None:

@@ -39,6 +39,8 @@ ROLES: Final[tuple[tuple[str, Role], ...]] = (
 )
 FOR_THIS_MACHINE: Final = {("GET", "/metrics"): 200}
 """What every program on this machine may read."""
+FOR_NAMED_HOSTS: Final = {("POST", "/you/passkeys"): 422, ("POST", "/login/passkey/options"): 200}
+"""What is refused (403) at 127.0.0.1: a passkey is for a host with a name."""
 POLICY: Final = 1008
 OTHERS: Final = 4
 """Accounts of a row that are disabled or removed, one by each role."""
@@ -132,6 +134,7 @@ async def _try_row(here: Neighbourhood, row: access.Row) -> list[str]:
     async with httpx.AsyncClient(base_url=here.server.origin, timeout=PATIENCE) as client:
         for (who, usual), other in zip(access.expected(row).items(), others, strict=True):
             wanted = FOR_THIS_MACHINE.get(row, usual)
+            wanted = 403 if FOR_NAMED_HOSTS.get(row) == usual else wanted
             address = access.address(row, chat, other.user_id)
             given = _content(row)
             given["headers"] = people[who].headers | given.get("headers", {})

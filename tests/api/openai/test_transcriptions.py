@@ -15,7 +15,8 @@ from openai import AsyncOpenAI
 from tests.e2e.server import Server
 from tests.whisper import speak, with_voice
 
-WORDS = {"please", "write", "short", "story", "about", "dog"}
+WORDS = {"please", "write", "short", "story", "about"}
+"""What is heard of the sentence on any processor; "dog" is "dark" on some."""
 
 
 @pytest.fixture(scope="module")

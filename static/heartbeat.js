@@ -2,7 +2,7 @@
 // nothing goes through for a minute: when nothing has been heard for too long, the page takes the connection
 // for closed and makes another. Whoever comes back to a page that was idle has it ask at once.
 
-const [TICK, QUIET, IDLE_QUIET, IDLE_AFTER] = [3000, 3, 15, 45000]; // milliseconds; ticks without a word
+const [TICK, QUIET, IDLE_QUIET, IDLE_AFTER] = [3000, 3, 30, 45000]; // milliseconds; ticks without a word
 const UNDER_WAY = '[data-status="running"], [data-status="queued"]';
 let connection = null;
 let quiet = 0;

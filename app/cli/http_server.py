@@ -29,7 +29,7 @@ KEEP_ALIVE_SECONDS = 5.0
 long its body may take is the application's (BODY_TIMEOUT). Nothing bounds silence beyond those:
 streams of events and sockets are silent for as long as a model thinks."""
 PING_SECONDS = 3.0
-"""Two that are not answered end a connection, so a dead one is noticed within 10 seconds; within 30
+"""Two that are not answered end a connection, so a dead one is noticed within 10 seconds; within 60
 where nothing has gone through for a while, and pings are fewer."""
 
 

@@ -43,7 +43,7 @@ from app.cli.connection_limits import (
 HYPERCORN_VERSION: Final = "0.18.0"
 MISSED_PINGS: Final = 2
 """Unanswered in a row: then a peer is gone, although its connection looks open."""
-MAX_PING_FACTOR: Final = 8
+MAX_PING_FACTOR: Final = 16
 """How much longer the pause between two pings may become where nothing else goes through."""
 HEARTBEAT_CHARS: Final = 2
 """Of what the application says to a tab for which it has no news."""

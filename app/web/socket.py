@@ -35,7 +35,7 @@ BURST = 6
 """Seconds' worth of messages that may come in one burst."""
 WARNED = 5
 """Messages beyond that which are answered by a warning; after them it is a flood."""
-BEAT_SECONDS, IDLE_BEAT_SECONDS = 3.0, 20.0
+BEAT_SECONDS, IDLE_BEAT_SECONDS = 3.0, 40.0
 IDLE_AFTER_SECONDS = 60.0
 """Seconds without news and messages after which a tab is idle, and hears less often: most tabs are
 most of the time, and a server with many of them is to do next to nothing."""

@@ -15,7 +15,7 @@ PAUSE_GAPS: Final = 4
 PAUSE_SECONDS: Final = 0.2
 """Seconds that it may take at most, where a gap is not half as long already."""
 UNKNOWN_PAUSE: Final = 0.08
-ALONE_SECONDS: Final = 1.0
+ALONE_SECONDS: Final = 2.0
 """Seconds of a slice when nobody waits for a token; who comes then waits so long at most. A Stop
 interrupts it."""
 CONTENDED_SECONDS: Final = 0.1

@@ -9,7 +9,7 @@ from typing import Final
 from app.inference.protocol import Event
 from app.inference.runner.engines.engine import CacheFull, Engine, StepInterrupted
 from app.inference.runner.kv.live import LiveSlice
-from app.inference.runner.pace import ALONE_SECONDS, SMALLEST_SLICE, SlicePacer, fill_tiles
+from app.inference.runner.pace import SMALLEST_SLICE, SlicePacer, fill_tiles
 from app.inference.runner.sequence import RunnerContext, RunningSequence
 
 SHORT_PROMPT: Final = 64
@@ -23,6 +23,8 @@ StepResult = list[Event] | Exception
 """What came of a step for one sequence."""
 
 
+LONG_TEXT_SECONDS: Final = 1.0
+"""Time from which on a text that is read whole leaves a thread to other models."""
 GATHERED_TOKENS: Final = 512
 """Tokens of several texts in one step: of more, too much would be computed for nothing."""
 
@@ -78,7 +80,7 @@ class StepMaker:
         other models, whose answers would stand still until its end."""
         if self._engine.reads_whole and limit > 1:
             pending = sum(sequence.pending for sequence in step)
-            if pending > SMALLEST_SLICE and self._pacer.estimate(pending) > ALONE_SECONDS:
+            if pending > SMALLEST_SLICE and self._pacer.estimate(pending) > LONG_TEXT_SECONDS:
                 limit -= 1
         return self._context.tuner.threads(self._kind(step), limit)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from app import audit
 from app.models.store import ModelStore
 from tests.certificates import share_certificates
 from tests.tiny_gguf import write_tiny_gguf
@@ -43,6 +44,12 @@ settings.register_profile(
     "search", deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("same")
+
+
+@pytest.fixture(autouse=True)
+def fresh_audit_throttle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test's refusals crowd out the audit events of the next one in the same process."""
+    monkeypatch.setattr(audit, "_throttle", audit.EventThrottle())
 
 
 # What starts browsers and servers comes first: whoever of several processes ends last should have

@@ -43,16 +43,21 @@ GONE: Final = "This call was decided already."
 
 @dataclass(slots=True)
 class _Step:
-    """The calls that an answer waits for. tasks: of those that run, by their numbers."""
+    """The calls that an answer waits for.
+
+    tasks: of those that run, by their numbers; prepared: it is known which may be decided.
+    """
 
     answer: AnswerRecorder
     tools: Mapping[str, Tool] = field(default_factory=dict)
     counts: Counts = field(default_factory=dict)
     tasks: dict[int, asyncio.Task[None]] = field(default_factory=dict)
     task: asyncio.Task[None] | None = None
+    prepared: asyncio.Event = field(default_factory=asyncio.Event)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def cancel(self) -> None:
+        self.prepared.set()
         for task in [self.task, *self.tasks.values()]:
             if task is not None:
                 task.cancel()
@@ -113,8 +118,11 @@ class ToolLoop:
         Raises MessageNotFound, or ChatBusy when it has been decided.
         """
         step = self._steps.get(message_id)
+        if step is not None and step.answer.stream.user_id == user_id:
+            await step.prepared.wait()
         stream = None if step is None else step.answer.stream
-        if step is None or stream is None or stream.user_id != user_id:
+        is_here = step is not None and self._steps.get(message_id) is step
+        if step is None or stream is None or stream.user_id != user_id or not is_here:
             raise MessageNotFound("This answer does not wait for a tool any more.")
         if not 0 <= number < len(stream.calls) or stream.calls[number].status != "asking":
             raise ChatBusy(GONE)
@@ -154,6 +162,7 @@ class ToolLoop:
             await self._settle(step)
         except Exception:
             self._steps.pop(step.answer.stream.message_id, None)
+            step.prepared.set()
             step.answer.end_without_run("failed", "Something went wrong inside Wick.")
             raise
         self._steps.pop(step.answer.stream.message_id, None)
@@ -168,6 +177,7 @@ class ToolLoop:
             if call.status == "asking":
                 tool = step.tools.get(call.name) if call.name in permissions else None
                 self._prepare(step, number, tool, asks=permissions.get(call.name) != "allow")
+        step.prepared.set()
         step.changed.set()
         while any(call.is_open for call in stream.calls) or step.changed.is_set():
             await step.changed.wait()

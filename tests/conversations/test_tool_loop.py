@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,22 @@ async def test_a_call_is_asked_for_runs_and_the_answer_goes_on_with_its_result(
     assert [context.chat_id for context, _, _ in tools.calls] == [CHAT]
     turns = to_turns(await services.path())
     assert [turn.role for turn in turns] == ["user", "assistant", "tool", "assistant"]
+
+
+async def test_a_decision_that_comes_at_once_is_only_for_tools_that_are_on(
+    services: ScriptedServices, tools: ScriptedTools
+) -> None:
+    """Before it is known which of the calls may run, none can be allowed."""
+    answer = await services.ask()
+    say_call(services, answer, "add", "unheard")
+    await until(lambda: statuses(services, answer) != [])
+    for number in (0, 1):
+        with contextlib.suppress(ChatBusy):
+            await decide(services, answer, number)
+    assert statuses(services, answer) == ["running", "failed"]
+    assert [call.title for call in calls_of(services, answer)] == ["Add", ""]
+    tools.give("add", "1")
+    await goes_on(services, 2)
 
 
 async def test_a_denied_call_does_not_run_and_the_model_hears_of_it(

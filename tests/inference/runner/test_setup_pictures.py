@@ -81,6 +81,7 @@ class Runner:
             "kv_folder": folder / "kv",
             "permits": folder / "permits",
             "gather_ms": 0,
+            "keep_free_mb": 0,
         }
         self.heard = Heard()
         self.runtime: ModelRuntime = build_runtime(Namespace(**values | options), self.heard)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sqlite3
 import time
+from collections.abc import Sequence
 from contextlib import closing
+from typing import Literal
 
-from playwright.async_api import expect
+from playwright.async_api import Locator, Page, expect
 
 from tests.e2e.conftest import TINY, Meet
 from tests.e2e.person import CHAT
 from tests.e2e.server import Server
 from tests.long_chat import plant
+from tests.patience import PATIENCE, POLL_SECONDS
 
 DAY = 86400
 
@@ -25,6 +29,16 @@ def spread(server: Server, chat_id: str) -> None:
             " (SELECT id FROM messages WHERE chat_id = ? ORDER BY id LIMIT 2)",
             (time.time() - DAY, chat_id),
         )
+
+
+async def copy(page: Page, button: Locator, modifiers: Sequence[Literal["Alt"]] = ()) -> str:
+    """Press a button, and return what it copies: "Copied" may still stand there from before."""
+    await page.evaluate("navigator.clipboard.writeText('')")
+    await button.click(modifiers=list(modifiers))
+    async with asyncio.timeout(PATIENCE):
+        while not (text := await page.evaluate("navigator.clipboard.readText()")):
+            await asyncio.sleep(POLL_SECONDS)
+    return str(text)
 
 
 async def test_messages_are_named_dated_copied_and_branched_off(server: Server, meet: Meet) -> None:
@@ -48,20 +62,16 @@ async def test_messages_are_named_dated_copied_and_branched_off(server: Server, 
     await chat.answer.hover()
     await expect(at).to_have_css("opacity", "1")
     # Copied as Markdown, and with Alt as it is read.
-    copied = "navigator.clipboard.readText()"
-    await page.get_by_role("button", name="Copy answer").last.click()
-    await expect(page.locator("#announcer")).to_have_text("Copied")
-    assert (await page.evaluate(copied)).startswith("Here is what I know about point 4.\n\n1. It")
-    await page.get_by_role("button", name="Copy answer").last.click(modifiers=["Alt"])
-    await expect(page.locator("#announcer")).to_have_text("Copied")
-    plain = await page.evaluate(copied)
+    answer = page.get_by_role("button", name="Copy answer").last
+    text = await copy(page, answer)
+    assert text.startswith("Here is what I know about point 4.\n\n1. It")
+    plain = await copy(page, answer, modifiers=["Alt"])
     assert "It has parts, and names for them." in plain
     assert "def point_4" in plain
     assert "Copy" not in plain
     await chat.questions.first.hover()
-    await page.get_by_role("button", name="Copy message").first.click()
+    assert await copy(page, page.get_by_role("button", name="Copy message").first) == "Question 1?"
     await expect(page.locator("#announcer")).to_have_text("Copied")
-    assert await page.evaluate(copied) == "Question 1?"
     # A new chat with the path up to here, which goes on by itself and reuses what was computed.
     await chat.ask("And more", TINY)
     await chat.ends()

@@ -66,9 +66,9 @@ FIRST = (
     "clients",
     "api",
 )
-# Real browsers and terminals on a busy machine: what fails is tried once more, and is in the report
-# both times, for it is a fault all the same, of the test or of Wick.
-TWICE = ("e2e", "terminal")
+# Real browsers, terminals, commands and sockets on a busy machine: what fails is tried once more,
+# and is in the report both times, for it is a fault all the same, of the test or of Wick.
+TWICE = ("e2e", "terminal", "cli", "wire")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

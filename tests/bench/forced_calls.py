@@ -259,7 +259,13 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="go on where a run before ended")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        report = force_calls(options.engine, options.count, Path(folder), first=options.first)
+        report = force_calls(
+            options.engine,
+            options.count,
+            Path(folder),
+            first=options.first,
+            seconds=options.seconds,
+        )
     for name, times in sorted(report.calls.items()):
         print(f"| {name} | {times} |")
     for wrong in report.invalid[:20]:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class NewPasskey:
     """A passkey as its device made it. rp_id: the host it is for; user_handle: whose it is, as the
-    device knows it."""
+    device knows it; name: as its user calls it; sign_count: how often it was used, where the device
+    counts."""
 
     user_id: int
     credential_id: bytes
@@ -28,19 +29,10 @@ class NewPasskey:
 
 
 @dataclass(frozen=True, slots=True)
-class Passkey:
-    """A passkey of a user. name: as they call it; sign_count: how often it was used, where the
-    device counts."""
+class Passkey(NewPasskey):
+    """A passkey of a user. used_at: when it last logged in."""
 
     id: int
-    user_id: int
-    credential_id: bytes
-    public_key: bytes
-    user_handle: bytes
-    rp_id: str
-    sign_count: int
-    name: str
-    created_at: float
     used_at: float | None
 
 

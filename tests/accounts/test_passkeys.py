@@ -107,7 +107,7 @@ async def test_what_chromium_sends(site: Site) -> None:
     assert verify(SITE, challenge, json.dumps(REGISTERED)) is None
     handle = decode("MQppctzkR9c8sG-4F1A9C3ze0dXHcRMOGuchoDlpY-8")
     passkey = Passkey(
-        *(1, site.anna.id, credential_id, public_key, handle, CHROMIUM.id, count, "x", 1.0, None)
+        *(site.anna.id, credential_id, public_key, handle, CHROMIUM.id, count, "x", 1.0, 1, None)
     )
     challenge = decode("r-YiqVJjDQcD-IZgIXU-SjnyKUaHcGk4m2WtKrAnwb0")
     verify_login = passkeys_module._verify_login

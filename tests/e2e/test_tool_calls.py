@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -38,12 +37,8 @@ class Caller:
             await call.finish()
             return
         await call.say("Let me look.")
-        for index, (name, arguments) in enumerate(self.next):
-            function = {"name": name, "arguments": json.dumps(arguments)}
-            one = {"index": index, "id": f"call{index}", "type": "function", "function": function}
-            await call.event({"choices": [{"index": 0, "delta": {"tool_calls": [one]}}]})
-        self.next = []
-        await call.finish("tool_calls")
+        calls, self.next = self.next, []
+        await call.call_tools(*calls)
 
 
 @pytest.fixture

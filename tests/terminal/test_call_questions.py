@@ -35,12 +35,8 @@ class Caller:
             await call.finish()
             return
         await call.say("Let me *see*.")
-        for index, arguments in enumerate(self.next):
-            function = {"name": "calculator", "arguments": json.dumps(arguments)}
-            one = {"index": index, "id": f"call{index}", "type": "function", "function": function}
-            await call.event({"choices": [{"index": 0, "delta": {"tool_calls": [one]}}]})
-        self.next = []
-        await call.finish("tool_calls")
+        calls, self.next = [("calculator", arguments) for arguments in self.next], []
+        await call.call_tools(*calls)
 
 
 @pytest.fixture

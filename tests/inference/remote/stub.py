@@ -41,6 +41,14 @@ class Call:
         for text in texts:
             await self.event(chunk(text))
 
+    async def call_tools(self, *calls: tuple[str, dict[str, Any]]) -> None:
+        """End the answer with calls: the names of tools, and their arguments."""
+        for index, (name, arguments) in enumerate(calls):
+            function = {"name": name, "arguments": json.dumps(arguments)}
+            one = {"index": index, "id": f"call{index}", "type": "function", "function": function}
+            await self.event({"choices": [{"index": 0, "delta": {"tool_calls": [one]}}]})
+        await self.finish("tool_calls")
+
     async def finish(self, reason: str = "stop", usage: dict[str, Any] | None = None) -> None:
         await self.event({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
         if usage:
